@@ -1,0 +1,61 @@
+"""sdesam: stochastic optimizers side by side with their stochastic differential equations.
+
+One verb.  An optimizer and a discretised SDE are both a Markov kernel ``state⁺ = step(state, z)``, so one
+``simulate`` runs either, and ``coupled`` runs both on one noise.
+
+    landscape f ── oracle g(x, z) ──┬── update field G(g, x, z, rho) ── optimizer(G, g, eta) ──────┐
+                                    │                                                              ├─ kernel ── simulate
+                                    └── theory: x ↦ (drift, diffusion) ── SDE ── integrator(sde, h) ┘
+
+Layers, each importing from those above only: calculus, special, statistics, noise · landscapes, datasets,
+oracles, observables · updates, sde · kernels, integrators, theory · engine, ensembles, exits · plotting,
+experiments, report · cli.  Names are loaded on first use, so importing the package does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "calculus": ["grad", "grad_and_hessian", "hessian", "hvp", "norm", "unit"],
+    "noise": ["Choice", "Normal", "Product", "ThreePoint", "TwoPoint"],
+    "statistics": ["Estimate", "Moments"],
+    "landscapes": ["DoubleWell", "FiniteSum", "Landscape", "LogCosh", "Quadratic", "Saddle", "TanhNetwork"],
+    "oracles": ["ExactOracle", "GaussianOracle", "Oracle"],
+    "observables": ["coordinate", "difference", "of_member", "products", "squared_norm"],
+    "updates": ["dnsam", "dnsam_full_numerator", "sam", "sgd", "unified_sam", "usam"],
+    "sde": ["SDE", "modified_equation"],
+    "kernels": ["Kernel", "coupled", "optimizer", "subcycle"],
+    "integrators": ["euler_maruyama", "heun", "small_noise_srk"],
+    "ensembles": ["Cloud", "DivergenceWarning", "simulate", "trajectories"],
+    "exits": ["ExitTimes", "first_exit"],
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+__all__ = sorted(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
+
+if TYPE_CHECKING:
+    from .calculus import grad, grad_and_hessian, hessian, hvp, norm, unit
+    from .ensembles import Cloud, DivergenceWarning, simulate, trajectories
+    from .exits import ExitTimes, first_exit
+    from .integrators import euler_maruyama, heun, small_noise_srk
+    from .kernels import Kernel, coupled, optimizer, subcycle
+    from .landscapes import DoubleWell, FiniteSum, Landscape, LogCosh, Quadratic, Saddle, TanhNetwork
+    from .noise import Choice, Normal, Product, ThreePoint, TwoPoint
+    from .observables import coordinate, difference, of_member, products, squared_norm
+    from .oracles import ExactOracle, GaussianOracle, Oracle
+    from .sde import SDE, modified_equation
+    from .statistics import Estimate, Moments
+    from .updates import dnsam, dnsam_full_numerator, sam, sgd, unified_sam, usam
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULE_OF:
+        return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    raise AttributeError(f"module 'sdesam' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

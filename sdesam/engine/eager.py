@@ -1,0 +1,72 @@
+"""The eager engine: batched torch, block by block, with the streams of ``streams``.
+
+A *unit* is 1,024 replicates.  Statistics are summed per unit and folded in index order, so totals depend on
+(seed, n) only, not on how many units are stepped together.  Blocks are padded to a multiple of 16 rows,
+whose surplus is dropped: matrix products choose their kernel by the number of rows, and without the padding
+a replicate's last bits would depend on n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..kernels import Kernel
+from .streams import Streams
+
+__all__ = ["UNIT", "Start", "blocks", "visit"]
+
+UNIT = 1024
+_LANES = 16
+_BLOCK_NUMBERS = 2**19  # state numbers stepped together: about 4 MB of float64, a share of the cache
+
+Start = Callable[[int, int, Streams], Tensor]
+Look = Callable[[int, Any], bool]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Replicates ``first .. first + count − 1`` of a run."""
+
+    first: int
+    count: int
+
+    @property
+    def rows(self) -> int:
+        """The count, padded to full lanes."""
+        return -(-self.count // _LANES) * _LANES
+
+
+def blocks(n: int, d: int, *, units: int | None = None) -> Iterator[Block]:
+    """n replicates in blocks of whole units; ``units`` a block, or as many as fit the cache."""
+    size = UNIT * (units or max(1, _BLOCK_NUMBERS // (UNIT * max(d, 32))))
+    for first in range(0, n, size):
+        yield Block(first, min(size, n - first))
+
+
+def visit(kernel: Kernel, block: Block, start: Start, *, steps: int, seed: int, look: Look) -> None:
+    """Run a block, calling ``look(k, state)`` at k = 0, 1, .., steps until it returns True.
+
+    Noise is drawn in the state's precision and moved to its device; the state's rows past the block's count
+    are padding.
+    """
+    streams = Streams(seed=seed, first=block.first, count=block.rows)
+    x0 = start(block.first, block.rows, streams)
+    state = kernel.init(x0)
+    if look(0, state):
+        return
+    for k in range(1, steps + 1):
+        for _ in range(kernel.substeps):
+            state = kernel.step(state, _to(kernel.noise.draw(streams.bits, x0.dtype), x0.device))
+        if look(k, state):
+            return
+
+
+def _to(z: Any, device: torch.device) -> Any:
+    if isinstance(z, tuple):
+        return tuple(_to(part, device) for part in z)
+    return z.to(device, non_blocking=True)

@@ -1,0 +1,265 @@
+"""Many replicates of a kernel: ``simulate`` for moments, ``trajectories`` for paths, ``first_exit`` for exits."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .engine.eager import UNIT, Block, Start, blocks, visit
+from .engine.progress import reporting
+from .engine.streams import Streams
+from .kernels import Kernel
+from .noise import Normal, normals
+from .observables import Observable
+from .statistics import Moments
+from .validation import require_count, require_nonnegative
+
+__all__ = ["Cloud", "DivergenceWarning", "simulate", "trajectories"]
+
+Points = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
+
+
+class DivergenceWarning(RuntimeWarning):
+    """Some replicates became non-finite; they are counted, and left out of the moments."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """A Gaussian start: x0 = mean + scale·N(0, I), drawn from each replicate's own stream before step 1."""
+
+    mean: Points
+    scale: float
+
+    def __post_init__(self) -> None:
+        require_nonnegative("scale", self.scale, "it is the standard deviation of the start")
+
+
+def simulate(
+    kernel: Kernel,
+    x0: Points | Cloud,
+    *,
+    steps: int,
+    observables: Mapping[str, Observable],
+    n: int,
+    seed: int = 0,
+    save_every: int = 1,
+    internals: Mapping[str, Callable[[Any], Tensor]] | None = None,
+    histograms: Mapping[str, Sequence[float]] | None = None,
+    engine: Literal["auto", "eager"] = "auto",
+    progress: bool = False,
+) -> Moments:
+    """Moments of observables over n replicates, at step 0 and every ``save_every`` steps up to ``steps``.
+
+    Parameters
+    ----------
+    x0 : ``(d,)`` for one start, ``(n, d)`` for one each, or a ``Cloud``; its device and dtype are the run's.
+        Lists and numpy arrays become float64 tensors on the CPU
+    observables : name -> phi, functions ``(..., d) -> (...)``
+    n : replicates; any number, they are run in blocks and memory stays flat
+    seed : replicate i reads stream (seed, i), whatever n is: n = 1000 and n = 5000 share their first 1000
+    internals : name -> function of the kernel's *state*, for stateful kernels
+    histograms : name of an observable -> bin edges
+
+    Returns
+    -------
+    Moments, whose ``estimate(name)`` holds value and standard error at ``times = k·dt``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For bad arguments, shapes that break the law, or an observable that is NaN at a finite x.
+
+    Warns
+    -----
+    DivergenceWarning
+        When replicates become non-finite.
+    """
+    start, d = _prepare(kernel, x0, n=n, steps=steps, save_every=save_every, engine=engine)
+    measured = {**observables, **(internals or {})}
+    names = tuple(measured)
+    if not names:
+        raise ValueError("observables must name at least one function, got an empty mapping.")
+    edges = _edges(histograms or {}, names)
+    saved = _saved_steps(steps, save_every)
+    total: Moments | None = None
+    with reporting(progress, n * steps, kernel.name) as advance:
+        for block in blocks(n, d):
+            values = _observe(kernel, block, start, observables, internals or {}, saved, seed, advance)
+            for low in range(0, block.count, UNIT):
+                unit = values[..., low : low + UNIT]
+                part = Moments.of(unit, names=names, steps=saved, dt=float(kernel.dt), edges=edges)
+                total = part if total is None else total.merge(part)
+    assert total is not None  # n >= 1
+    _report_divergence(kernel, total, n)
+    return replace(total, method="deterministic") if _is_deterministic(kernel, x0) else total
+
+
+def trajectories(
+    kernel: Kernel, x0: Points | Cloud, *, steps: int, n: int = 1, seed: int = 0, save_every: int = 1
+) -> Tensor:
+    """Paths of n replicates, shape ``(saved, n, d)``, at step 0 and every ``save_every`` steps.
+
+    Replicate i is the one ``simulate`` runs.  For large ensembles use ``simulate``: it keeps no path.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``simulate``.
+    """
+    start, d = _prepare(kernel, x0, n=n, steps=steps, save_every=save_every, engine="auto")
+    parts = []
+    for block in blocks(n, d):
+        rows: list[Tensor] = []
+
+        def look(k: int, state: Any, rows: list[Tensor] = rows, count: int = block.count) -> bool:
+            if k % save_every == 0:
+                rows.append(kernel.position(state)[:count].clone())
+            return False
+
+        visit(kernel, block, start, steps=steps, seed=seed, look=look)
+        parts.append(torch.stack(rows))
+    return torch.cat(parts, dim=1)
+
+
+# ----------------------------------------------------------------- observing a block
+def _observe(
+    kernel: Kernel,
+    block: Block,
+    start: Start,
+    observables: Mapping[str, Observable],
+    internals: Mapping[str, Callable[[Any], Tensor]],
+    saved: np.ndarray,
+    seed: int,
+    advance: Callable[[int], None],
+) -> np.ndarray:
+    """Values (S, K, count) of a block, float64; position's divergence spreads to all observables."""
+    out = np.empty((len(saved), len(observables) + len(internals), block.count))
+    slot = {int(k): i for i, k in enumerate(saved)}
+
+    def look(k: int, state: Any) -> bool:
+        if k in slot:
+            x = kernel.position(state)
+            finite = torch.isfinite(x).reshape(len(x), -1).all(-1)
+            found = [_measure(name, phi(x), x, finite, k) for name, phi in observables.items()]
+            found += [_measure(name, read(state), x, finite, k) for name, read in internals.items()]
+            values = torch.stack(found).masked_fill(~finite, torch.nan)
+            out[slot[k]] = values[:, : block.count].cpu().numpy()
+        if k:
+            advance(block.count)
+        return False
+
+    visit(kernel, block, start, steps=int(saved[-1]), seed=seed, look=look)
+    return out
+
+
+def _measure(name: str, value: Tensor, x: Tensor, finite: Tensor, k: int) -> Tensor:
+    if value.shape != (len(x),):
+        pair = " A coupled kernel's position is (n, members, d): use difference(phi) or of_member(phi, i)."
+        raise ValueError(
+            f"observable {name!r} must map {tuple(x.shape)} to ({len(x)},), got {tuple(value.shape)}: it acts on "
+            f"the last axis." + (pair if x.ndim == 3 else "")
+        )
+    bad = torch.isnan(value) & finite
+    if bool(bad.any()):
+        i = int(bad.nonzero()[0])
+        raise ValueError(
+            f"observable {name!r} must be a number wherever x is finite, got NaN at step {k}, "
+            f"x = {x[i].tolist()}."
+        )
+    return value.to(torch.float64)
+
+
+# ----------------------------------------------------------------- arguments
+def _prepare(
+    kernel: Kernel, x0: Points | Cloud, *, n: int, steps: int, save_every: int, engine: str
+) -> tuple[Start, int]:
+    require_count("n", n, least=1, why="it is the number of replicates")
+    require_count("steps", steps, least=1, why="a run needs a step")
+    require_count("save_every", save_every, least=1, why="it counts steps between looks")
+    if steps % save_every:
+        raise ValueError(f"save_every must divide steps = {steps}, so that the last step is saved, got {save_every}.")
+    if engine not in ("auto", "eager"):
+        raise ValueError(f"engine must be 'auto' or 'eager', got {engine!r}.")
+    if isinstance(x0, Cloud):
+        mean = as_points("x0.mean", x0.mean, None)
+        return _cloud_start(mean, x0.scale), mean.shape[-1]
+    points = as_points("x0", x0, n)
+    return _point_start(points), points.shape[-1]
+
+
+def as_points(name: str, x0: Points, n: int | None) -> Tensor:
+    """A float tensor ``(d,)`` or ``(n, d)``; lists and arrays become float64 whatever the default dtype."""
+    if not isinstance(x0, Tensor):
+        array = np.asarray(x0)
+        if array.dtype.kind in "iub":
+            raise TypeError(f"{name} must hold floats, got {array.dtype}: write 1.0 instead of 1.")
+        x0 = torch.as_tensor(array if array.dtype == np.float32 else array.astype(np.float64))
+    if x0.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{name} must hold float32 or float64, got {x0.dtype}.")
+    if x0.ndim not in (1, 2) or 0 in x0.shape or (x0.ndim == 2 and n is None):
+        raise ValueError(f"{name} must have shape (d,) or (n, d), got {tuple(x0.shape)}.")
+    if x0.ndim == 2 and x0.shape[0] != n:
+        raise ValueError(f"{name} with one start per replicate must have {n} = n rows, got {x0.shape[0]}.")
+    if not bool(torch.isfinite(x0).all()):
+        raise ValueError(f"{name} must be finite, got NaN or infinite entries.")
+    return x0.detach()
+
+
+def _point_start(points: Tensor) -> Start:
+    def start(first: int, rows: int, streams: Streams) -> Tensor:
+        if points.ndim == 1:
+            return points.expand(rows, -1).clone()
+        index = torch.arange(first, first + rows).clamp(max=len(points) - 1)  # padding repeats the last row
+        return points[index.to(points.device)]
+
+    return start
+
+
+def _cloud_start(mean: Tensor, scale: float) -> Start:
+    def start(first: int, rows: int, streams: Streams) -> Tensor:
+        return mean + scale * normals(streams.bits, mean.shape[-1], mean.dtype).to(mean.device)
+
+    return start
+
+
+def _saved_steps(steps: int, save_every: int) -> np.ndarray:
+    return np.arange(0, steps + 1, save_every)
+
+
+def _edges(histograms: Mapping[str, Sequence[float]], names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    edges = {name: np.asarray(e, float) for name, e in histograms.items()}
+    for name, e in edges.items():
+        if name not in names:
+            raise ValueError(f"histograms must name observables, got {name!r}; there are {', '.join(names)}.")
+        if e.ndim != 1 or len(e) < 2 or not np.all(np.diff(e) > 0):
+            raise ValueError(f"histograms[{name!r}] must be increasing bin edges, got {e.tolist()}.")
+    return edges
+
+
+def _is_deterministic(kernel: Kernel, x0: Points | Cloud) -> bool:
+    noiseless = isinstance(kernel.noise, Normal) and kernel.noise.size == 0
+    return noiseless and not isinstance(x0, Cloud) and np.ndim(x0) == 1
+
+
+def _report_divergence(kernel: Kernel, moments: Moments, n: int) -> None:
+    lost = np.flatnonzero(moments.nonfinite)
+    if len(lost):
+        first = int(moments.steps[lost[0]])
+        settings = ", ".join(f"{k}={v}" for k, v in _settings(kernel).items())
+        warnings.warn(
+            f"diverged: {int(moments.nonfinite.max())} of {n} replicates of {kernel.name} non-finite from step "
+            f"{first} on ({settings}); they are counted in nonfinite and left out of the moments.",
+            DivergenceWarning,
+            stacklevel=3,
+        )
+
+
+def _settings(kernel: Kernel) -> dict[str, object]:
+    keywords = getattr(getattr(kernel, "update", None), "keywords", {})
+    return {"dt": kernel.dt, **keywords}

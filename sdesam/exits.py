@@ -1,0 +1,135 @@
+"""Exit times of an ensemble: who leaves a region, and when, with censoring said aloud."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .engine.eager import blocks, visit
+from .ensembles import Cloud, Points, _prepare
+from .kernels import Kernel
+from .statistics import Estimate
+
+__all__ = ["ExitTimes", "first_exit"]
+
+
+@dataclass(frozen=True, eq=False)
+class ExitTimes:
+    """Exit counts per step.
+
+    Attributes
+    ----------
+    counts : (max_steps + 1,) replicates first seen outside at step 0, 1, .., max_steps
+    censored : replicates still inside at the end
+    diverged : how many of the exits were to a non-finite point (they are outside, and counted there)
+    dt : model time of a step; a subcycled kernel is looked at once a step, as the optimizer is
+    """
+
+    counts: np.ndarray
+    censored: int
+    diverged: int
+    dt: float
+
+    @property
+    def n(self) -> int:
+        """Replicates."""
+        return int(self.counts.sum()) + self.censored
+
+    @property
+    def times(self) -> np.ndarray:
+        """Model time of steps 0..max_steps."""
+        return np.arange(len(self.counts)) * self.dt
+
+    @property
+    def survival(self) -> np.ndarray:
+        """S(t) = fraction still inside after the look at t."""
+        return 1 - np.cumsum(self.counts) / self.n
+
+    def band(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Simultaneous band for S over all t: ± √(log(2/(1 − level))/(2n)) (Dvoretzky-Kiefer-Wolfowitz).
+
+        Valid because censoring happens at the end only.
+        """
+        half = math.sqrt(math.log(2 / (1 - level)) / (2 * self.n))
+        return np.clip(self.survival - half, 0, 1), np.clip(self.survival + half, 0, 1)
+
+    def median(self, level: float = 0.95) -> tuple[float, float, float]:
+        """Median exit time and a distribution-free interval from order statistics; inf where censored."""
+        from scipy.stats import binom
+
+        low, high = binom.ppf([(1 - level) / 2, (1 + level) / 2], self.n, 0.5)
+        return self._order_statistic(math.ceil(self.n / 2)), self._order_statistic(low), self._order_statistic(high + 1)
+
+    def restricted_mean(self) -> Estimate:
+        """E min(T, t_end): the mean exit time when nothing is censored, a lower bound otherwise."""
+        weights = self.counts.astype(float)
+        weights[-1] += self.censored
+        mean = float((weights * self.times).sum() / self.n)
+        spread = float((weights * (self.times - mean) ** 2).sum())
+        stderr = math.sqrt(spread / (self.n - 1) / self.n) if self.n > 1 else math.inf
+        name = "Monte Carlo" if self.censored == 0 else f"Monte Carlo, restricted to t <= {self.times[-1]:g}"
+        return Estimate(mean, stderr, self.n, name)
+
+    def escaped(self) -> Estimate:
+        """Fraction seen outside by the end, binomial standard error."""
+        p = 1 - self.censored / self.n
+        return Estimate(p, math.sqrt(p * (1 - p) / self.n), self.n, "Monte Carlo")
+
+    def _order_statistic(self, rank: float) -> float:
+        reached = np.flatnonzero(np.cumsum(self.counts) >= max(rank, 1))
+        return float(self.times[reached[0]]) if len(reached) else math.inf
+
+
+def first_exit(
+    kernel: Kernel,
+    x0: Points | Cloud,
+    inside: Callable[[Tensor], Tensor],
+    *,
+    max_steps: int,
+    n: int,
+    seed: int = 0,
+) -> ExitTimes:
+    """First step at which each replicate is seen outside, looking once a step.
+
+    Parameters
+    ----------
+    inside : ``(..., d) -> (...)`` booleans; a non-finite point counts as outside
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``simulate``, or when ``inside`` does not return one boolean per replicate.
+    """
+    start, d = _prepare(kernel, x0, n=n, steps=max_steps, save_every=1, engine="auto")
+    counts, diverged = np.zeros(max_steps + 1, np.int64), 0
+    for block in blocks(n, d):
+        alive = torch.ones(block.rows, dtype=torch.bool)
+        alive[block.count :] = False
+
+        def look(k: int, state: Any, alive: Tensor = alive) -> bool:
+            nonlocal diverged
+            x = kernel.position(state)
+            finite = torch.isfinite(x).reshape(len(x), -1).all(-1)
+            left = alive & ~(_ask(inside, x) & finite).cpu()
+            counts[k] += int(left.sum())
+            diverged += int((left & ~finite.cpu()).sum())
+            alive &= ~left
+            return not bool(alive.any())
+
+        visit(kernel, block, start, steps=max_steps, seed=seed, look=look)
+    return ExitTimes(counts, n - int(counts.sum()), diverged, float(kernel.dt))
+
+
+def _ask(inside: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    answer = inside(x)
+    if answer.dtype != torch.bool or answer.shape != (len(x),):
+        raise ValueError(
+            f"inside must return booleans of shape ({len(x)},), got {answer.dtype} of shape {tuple(answer.shape)}."
+        )
+    return answer

@@ -1,0 +1,37 @@
+"""Observables phi: functions ``(..., d) -> (...)``, passed in a dict whose keys are their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+__all__ = ["Observable", "coordinate", "difference", "of_member", "products", "squared_norm"]
+
+Observable = Callable[[Tensor], Tensor]
+
+
+def coordinate(i: int) -> Observable:
+    """phi(x) = x_i; its customary name is ``"x[i]"``."""
+    return lambda x: x[..., i]
+
+
+def squared_norm(x: Tensor) -> Tensor:
+    """phi(x) = |x|²."""
+    return (x * x).sum(-1)
+
+
+def products(d: int) -> dict[str, Observable]:
+    """All products x_i x_j, i <= j, whose means are the second moments; names ``"x[i]x[j]"``."""
+    pairs = [(i, j) for i in range(d) for j in range(i, d)]
+    return {f"x[{i}]x[{j}]": lambda x, i=i, j=j: x[..., i] * x[..., j] for i, j in pairs}
+
+
+def of_member(phi: Observable, i: int) -> Observable:
+    """phi of the i-th member of a coupled kernel, whose position is ``(..., members, d)``."""
+    return lambda pair: phi(pair[..., i, :])
+
+
+def difference(phi: Observable, first: int = 0, second: int = 1) -> Observable:
+    """phi(x) − phi(X): the difference of two members of a coupled kernel, replicate by replicate."""
+    return lambda pair: phi(pair[..., first, :]) - phi(pair[..., second, :])

@@ -1,0 +1,190 @@
+"""Stochastic gradients as oracles g(x, z): the noise z is an argument, so one draw can be used twice.
+
+SAM evaluates its gradient at two points with the *same* minibatch.  Passing z makes that visible; a fresh
+draw at the second point would be another algorithm with another SDE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .calculus import grad
+from .landscapes import Landscape, dimension_of
+from .noise import Noise, Normal
+from .validation import require_count, require_nonnegative
+
+__all__ = ["ExactOracle", "GaussianOracle", "Oracle", "align", "is_additive"]
+
+
+@runtime_checkable
+class Oracle(Protocol):
+    """A stochastic gradient g(x, z) of the landscape ``mean``, with z distributed as ``noise``."""
+
+    @property
+    def noise(self) -> Noise:
+        """The law of z."""
+        ...
+
+    @property
+    def mean(self) -> Landscape:
+        """The landscape f with E g(x, z) = ∇f(x)."""
+        ...
+
+    def __call__(self, x: Tensor, z: Tensor, /) -> Tensor: ...
+
+
+def align(x: Float[Tensor, "*points d"], z: Tensor) -> Tensor:
+    """x expanded to the leading shape of z.
+
+    Differentiating through a *broadcast* x would return the sum over the broadcast axes, silently.
+    """
+    batch = torch.broadcast_shapes(x.shape[:-1], z.shape[:-1])
+    return x if x.shape[:-1] == batch else x.expand(*batch, x.shape[-1]).clone()
+
+
+@dataclass(frozen=True)
+class ExactOracle:
+    """The full-batch gradient g(x, z) = ∇f(x); z is empty."""
+
+    mean: Landscape
+
+    @property
+    def noise(self) -> Normal:
+        """No randomness."""
+        return Normal(0)
+
+    def __call__(self, x: Float[Tensor, "*points d"], z: Tensor) -> Tensor:
+        """∇f(x)."""
+        return grad(self.mean)(align(x, z))
+
+    def scatter(self, x: Tensor, z: Tensor) -> Tensor:
+        """The noise part of the gradient, zero."""
+        return torch.zeros_like(x)
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianOracle:
+    """g(x, z) = ∇f(x) + L z, z ~ N(0, I_m): gradient noise with covariance Σ = L Lᵀ.
+
+    Parameters
+    ----------
+    f : the landscape
+    sigma : a number (L = sigma·I), a factor L ``(d, m)``, or a function x ↦ L(x) of shape ``(..., d, m)``
+    dim : d, needed with a number for a landscape that does not know its own dimension
+    noise_dim : m, needed with a function when it is not d
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a negative or non-finite sigma, a factor of the wrong shape, or an unknown dimension.
+
+    Notes
+    -----
+    A number or a constant factor is *additive* noise: the minibatch changes the gradient by a vector that
+    does not depend on x, so every minibatch has the same Hessian.  With a function, the same z is used with
+    L at the point where the gradient is taken.
+    """
+
+    mean: Landscape
+    sigma: float | Tensor | Callable[[Tensor], Tensor]
+    dim: int
+    noise_dim: int
+
+    def __init__(
+        self,
+        f: Landscape,
+        sigma: float | Tensor | Callable[[Tensor], Tensor],
+        *,
+        dim: int | None = None,
+        noise_dim: int | None = None,
+    ) -> None:
+        matrix = isinstance(sigma, Tensor) and sigma.ndim > 0
+        d = dim if dim is not None else dimension_of(f)
+        if matrix:
+            d = _require_factor(sigma, d)
+        elif not callable(sigma):
+            require_nonnegative("sigma", sigma, "it is the standard deviation of the gradient noise")
+        if d is None:
+            raise ValueError(
+                f"dim must be given: {getattr(f, '__name__', type(f).__name__)} does not know its dimension, "
+                "and scalar noise needs it to draw its vector."
+            )
+        require_count("dim", d, least=1, why="it is the dimension of x")
+        m = sigma.shape[1] if matrix else (d if noise_dim is None else noise_dim)
+        if not callable(sigma) and noise_dim not in (None, m):
+            raise ValueError(f"noise_dim must be {m}, the number of columns of sigma, got {noise_dim}.")
+        for name, value in (("mean", f), ("sigma", sigma), ("dim", d), ("noise_dim", m)):
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_covariance(cls, f: Landscape, covariance: Float[Tensor, "d d"]) -> GaussianOracle:
+        """The oracle with gradient-noise covariance Σ, through the symmetric root of Σ.
+
+        Raises
+        ------
+        ValueError
+            When Σ is not symmetric, or has a negative eigenvalue beyond rounding.
+        """
+        cov = torch.as_tensor(covariance)
+        if cov.ndim != 2 or cov.shape[0] != cov.shape[1] or not torch.isfinite(cov).all():
+            raise ValueError(f"covariance must be a finite square matrix, got shape {tuple(cov.shape)}.")
+        if not torch.allclose(cov, cov.T, rtol=1e-12, atol=0):
+            raise ValueError(f"covariance must be symmetric, |Σ - Σᵀ| is up to {float((cov - cov.T).abs().max()):.2g}.")
+        values, vectors = torch.linalg.eigh(cov)
+        rounding = cov.shape[0] * torch.finfo(cov.dtype).eps * float(values.abs().max())
+        if float(values.min()) < -rounding:
+            raise ValueError(
+                f"covariance must be positive semi-definite, its smallest eigenvalue is {float(values.min()):.3g}: "
+                "no noise has it."
+            )
+        return cls(f, vectors * values.clamp(min=0).sqrt() @ vectors.T)
+
+    @property
+    def noise(self) -> Normal:
+        """m standard normals."""
+        return Normal(self.noise_dim)
+
+    def __call__(self, x: Float[Tensor, "*points d"], z: Float[Tensor, "*draws m"]) -> Tensor:
+        """∇f(x) + L z."""
+        x = align(x, z)
+        return grad(self.mean)(x) + self.scatter(x, z)
+
+    def scatter(self, x: Float[Tensor, "*batch d"], z: Float[Tensor, "*draws m"]) -> Tensor:
+        """The noise part of the gradient, L z (or L(x) z)."""
+        if callable(self.sigma):
+            return (self.sigma(x) @ z[..., None])[..., 0]
+        if isinstance(self.sigma, Tensor) and self.sigma.ndim == 2:
+            return z @ self.sigma.to(z).T
+        return self.sigma * z
+
+    def pole(self, x: Float[Tensor, "*batch d"]) -> Tensor | None:
+        """The z at which g(x, z) = 0, that is −L⁻¹∇f(x); None when L is not square or is singular."""
+        if self.noise_dim != self.dim:
+            return None
+        identity = torch.eye(self.dim, dtype=x.dtype, device=x.device)
+        L = self.scatter(x[..., None, :], identity).transpose(-1, -2)  # column j is L e_j
+        solution, info = torch.linalg.solve_ex(L, -grad(self.mean)(x)[..., None])
+        return None if bool(info.any()) else solution[..., 0]
+
+
+def is_additive(g: Oracle) -> bool:
+    """Whether the noise of g is a vector independent of x, so that every minibatch has the Hessian of f."""
+    return isinstance(g, ExactOracle) or (isinstance(g, GaussianOracle) and not callable(g.sigma))
+
+
+def _require_factor(sigma: Tensor, dim: int | None) -> int:
+    if sigma.ndim != 2 or 0 in sigma.shape:
+        raise ValueError(f"sigma must be a number or a factor L (d, m), got shape {tuple(sigma.shape)}.")
+    if not sigma.is_floating_point():
+        raise TypeError(f"sigma must hold floats, got {sigma.dtype}.")
+    if not torch.isfinite(sigma).all():
+        raise ValueError("sigma must be finite, got NaN or infinite entries.")
+    if dim is not None and sigma.shape[0] != dim:
+        raise ValueError(f"sigma must have {dim} rows, one per coordinate of x, got shape {tuple(sigma.shape)}.")
+    return sigma.shape[0]

@@ -1,0 +1,124 @@
+"""Stochastic differential equations as functions x ↦ (drift, diffusion), and the modified equation of any update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .oracles import Oracle
+from .validation import require_count, require_positive
+
+__all__ = ["SDE", "Coefficients", "LinearMap", "modified_equation"]
+
+LinearMap = Callable[[Tensor], Tensor]
+Coefficients = Callable[[Tensor], tuple[Tensor, LinearMap | None]]
+UpdateField = Callable[[Oracle, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class SDE:
+    """dX = b(X) dt + B(X) dW in the sense of Itô, in model time t = k·eta.
+
+    Parameters
+    ----------
+    coefficients : ``drift, diffusion = coefficients(x)`` with x ``(..., d)``, drift ``(..., d)`` and
+        ``diffusion(dw: (..., m)) -> (..., d)`` the linear map B(x); an ODE returns ``diffusion = None``
+    noise_dim : m, 0 for an ODE
+    private_dim : how many of the m components, the last ones, no partner of a coupling shares
+    init, position : maps x0 -> state and state -> x for an SDE whose state holds more than x (time, say)
+
+    Notes
+    -----
+    Only B Bᵀ matters for the law.  For coupling the map matters: an optimizer subtracts eta·L z, so the
+    maps of this package carry the minus sign.  Drift and diffusion come together because they share work.
+    """
+
+    coefficients: Coefficients
+    noise_dim: int
+    private_dim: int = 0
+    init: Callable[[Tensor], Tensor] | None = None
+    position: Callable[[Tensor], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.coefficients):
+            raise TypeError(f"coefficients must be a function x -> (drift, diffusion), got {self.coefficients!r}.")
+        require_count("noise_dim", self.noise_dim, least=0, why="it is the dimension of the Brownian motion")
+        require_count("private_dim", self.private_dim, least=0, why="it counts components no partner shares")
+        if self.private_dim > self.noise_dim:
+            raise ValueError(f"private_dim must be <= noise_dim = {self.noise_dim}, got {self.private_dim}.")
+
+
+@dataclass(frozen=True, eq=False)
+class _OneStepMoments:
+    update: UpdateField
+    g: Oracle
+    eta: float | Tensor
+    nodes: tuple[Tensor, Tensor] | None
+    order: int
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, LinearMap | None]:
+        z, w = (a.to(x) if a.is_floating_point() else a for a in self._rule(x))
+        G = self.update(self.g, x[..., None, :].expand(*x.shape[:-1], z.shape[-2], x.shape[-1]).clone(), z)
+        mean = (w[..., None] * G).sum(-2)
+        factor = w.sqrt()[..., None] * (G - mean[..., None, :])  # factorᵀ factor = Cov G
+
+        def diffusion(dw: Tensor) -> Tensor:
+            return -(self.eta**0.5) * (dw[..., None, :] @ factor)[..., 0, :]
+
+        return -mean, diffusion
+
+    def _rule(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.nodes is not None:
+            return self.nodes
+        pole = getattr(self.g, "pole", None)
+        return self.g.noise.nodes(self.order, None if pole is None else pole(x))
+
+
+def modified_equation(
+    update: UpdateField,
+    g: Oracle,
+    eta: float | Tensor,
+    *,
+    order: int = 24,
+    nodes: tuple[Tensor, Tensor] | None = None,
+) -> SDE:
+    """The order-1 SDE of any update field, from its one-step moments: dX = −E G dt + √eta (Cov G)^½ dW.
+
+    Both expectations are over the oracle's noise at fixed x, by quadrature: no expansion in rho.  The theorem
+    formulas are first order in rho, so they differ from this by O(rho²).
+
+    Parameters
+    ----------
+    update : G(g, x, z), with rho bound by ``functools.partial``
+    order : nodes per dimension of the default rule, which for a Gaussian oracle with m <= 2 is split about
+        the z where g vanishes (Gauss-Hermite fails for SAM there)
+    nodes : a rule (z, w) of your choice instead, e.g. ``g.noise.sampled(4096, seed=1)``, or
+        ``g.noise.nodes(3)`` for updates that are polynomial in z
+
+    Returns
+    -------
+    SDE whose ``noise_dim`` is the number of nodes: it is for laws and checks, not for coupling.
+
+    Raises
+    ------
+    ValueError
+        When the default rule does not exist (m > 2) or is too large; the message names the alternatives.
+    """
+    require_positive("eta", eta, "it is the learning rate")
+    if g.noise.nodes(1)[1].numel() == 1 and getattr(g.noise, "size", 1) == 0:
+        return SDE(lambda x: (-update(g, x, x.new_empty(0)), None), noise_dim=0)
+    moments = _OneStepMoments(update, g, eta, nodes, order)
+    count = _node_count(g, order) if nodes is None else len(nodes[1])
+    return SDE(moments, noise_dim=count)
+
+
+def _node_count(g: Oracle, order: int) -> int:
+    """Size of the default rule; raises here, at the boundary, when there is none."""
+    dim, pole = getattr(g, "dim", None), getattr(g, "pole", None)
+    if dim is None or pole is None:
+        return len(g.noise.nodes(order)[1])
+    at_origin = pole(torch.zeros(dim, dtype=torch.float64))
+    return g.noise.nodes(order, at_origin)[1].shape[-1]

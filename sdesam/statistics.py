@@ -1,0 +1,200 @@
+"""Streaming moments that merge exactly, and estimates that never travel without their error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+from scipy.special import ndtri, stdtrit
+
+__all__ = ["Estimate", "Moments"]
+
+HEAVY_SHARE = 0.05  # one replicate carrying more of the variance than this makes a mean undecidable
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A number (or an array of them) with its standard error.
+
+    Attributes
+    ----------
+    value, stderr : equal shapes
+    n : replicates behind each value
+    method : how it was obtained; a deterministic result has stderr 0 and says so
+    heavy_tailed : True where one replicate carries over 5 % of the variance: the standard error is then
+        not to be trusted, and no verdict may rest on the value
+    """
+
+    value: np.ndarray | float
+    stderr: np.ndarray | float
+    n: np.ndarray | int
+    method: str
+    heavy_tailed: np.ndarray | bool = False
+
+    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Two-sided confidence interval from Student's t with n − 1 degrees of freedom.
+
+        >>> low, high = Estimate(1.0, 0.1, 1000, "Monte Carlo").interval(0.95)
+        >>> print(f"{low:.3f} {high:.3f}")
+        0.804 1.196
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level must lie in (0, 1), got {level!r}: it is a coverage probability.")
+        p = (1 + level) / 2
+        freedom = np.maximum(np.asarray(self.n) - 1, 1)
+        exact = np.asarray(self.stderr) == 0
+        quantile = np.where(exact, 0.0, np.where(freedom > 1e6, ndtri(p), stdtrit(freedom, p)))
+        with np.errstate(invalid="ignore"):
+            half = np.where(exact, 0.0, quantile * self.stderr)
+        return np.asarray(self.value) - half, np.asarray(self.value) + half
+
+    def __getitem__(self, index: int | slice) -> Estimate:
+        """The estimate at one (or some) of the saved steps."""
+        at = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Estimate(**{k: v if isinstance(v, str) else np.asarray(v)[index] for k, v in at.items()})
+
+    def __str__(self) -> str:
+        mark = " (heavy-tailed)" if np.any(self.heavy_tailed) else ""
+        if np.ndim(self.value) == 0:
+            return f"{float(self.value):.6g} ± {float(self.stderr):.2g} (n = {int(self.n)}){mark}"
+        return f"{np.size(self.value)} values, last {self[-1]}"
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sums over replicates of K observables at S saved steps; never a trajectory.
+
+    Attributes
+    ----------
+    names : the observables
+    steps, dt : saved steps (integers) and the model time of one step: ``times = steps * dt``
+    count, nonfinite : finite and non-finite replicates per saved step, shape (S,).  A replicate with a
+        non-finite position or observable is left out of the sums of that step, and counted here.
+    mean, low, high : (S, K);  m3, m4 : centred third and fourth power sums (S, K)
+    comoment : centred cross sums Σ (a − ā)(b − b̄), shape (S, K, K)
+    histograms : name -> counts (S, bins + 2), the first and last below and above the edges
+    method : "Monte Carlo" or "deterministic"
+    """
+
+    names: tuple[str, ...]
+    steps: np.ndarray
+    dt: float
+    count: np.ndarray
+    nonfinite: np.ndarray
+    mean: np.ndarray
+    comoment: np.ndarray
+    m3: np.ndarray
+    m4: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    histograms: Mapping[str, np.ndarray] = field(default_factory=dict)
+    method: str = "Monte Carlo"
+
+    @classmethod
+    def of(
+        cls, values: np.ndarray, *, names: tuple[str, ...], steps: np.ndarray, dt: float, edges: Mapping
+    ) -> Moments:
+        """Moments of a block of replicates: ``values (S, K, n)``, non-finite replicates counted, left out."""
+        finite = np.isfinite(values).all(axis=1)
+        count = finite.sum(axis=-1)
+        kept = finite[:, None, :]
+        safe = np.where(kept, values, 0.0)
+        divisor = np.maximum(count, 1)[:, None]
+        mean = safe.sum(-1) / divisor
+        centred = np.where(kept, values - mean[..., None], 0.0)
+        mean = mean + centred.sum(-1) / divisor  # second pass: removes the rounding of the first
+        centred = np.where(kept, values - mean[..., None], 0.0)
+        low = np.where(kept, values, np.inf).min(-1)
+        high = np.where(kept, values, -np.inf).max(-1)
+        histograms = {
+            name: np.stack([_histogram(v[f], e) for v, f in zip(values[:, names.index(name)], finite, strict=True)])
+            for name, e in edges.items()
+        }
+        return cls(
+            names, steps, dt, count, values.shape[-1] - count, mean,
+            np.einsum("skn,sln->skl", centred, centred), (centred**3).sum(-1), (centred**4).sum(-1),
+            low, high, histograms,
+        )  # fmt: skip
+
+    def merge(self, other: Moments) -> Moments:
+        """Moments of the union of two disjoint groups of replicates (Chan et al. 1983; Pébay 2008).
+
+        Raises
+        ------
+        ValueError
+            When the two do not hold the same observables at the same saved times.
+        """
+        if self.names != other.names or self.dt != other.dt or not np.array_equal(self.steps, other.steps):
+            raise ValueError(
+                f"other must hold observables {self.names} at the same {len(self.steps)} saved steps and dt, "
+                f"got {other.names} at {len(other.steps)} steps: sums of different quantities do not add."
+            )
+        a, b = self.count.astype(float)[:, None], other.count.astype(float)[:, None]
+        n = np.maximum(a + b, 1.0)
+        delta = other.mean - self.mean
+        s2, o2 = self._squares(), other._squares()
+        weight = (a * b / n)[..., None]
+        m3 = self.m3 + other.m3 + delta**3 * a * b * (a - b) / n**2 + 3 * delta * (a * o2 - b * s2) / n
+        m4 = (
+            self.m4 + other.m4 + delta**4 * a * b * (a * a - a * b + b * b) / n**3
+            + 6 * delta**2 * (a * a * o2 + b * b * s2) / n**2 + 4 * delta * (a * other.m3 - b * self.m3) / n
+        )  # fmt: skip
+        return replace(
+            self,
+            count=self.count + other.count,
+            nonfinite=self.nonfinite + other.nonfinite,
+            mean=self.mean + delta * b / n,
+            comoment=self.comoment + other.comoment + weight * delta[:, :, None] * delta[:, None, :],
+            m3=m3,
+            m4=m4,
+            low=np.minimum(self.low, other.low),
+            high=np.maximum(self.high, other.high),
+            histograms={k: v + other.histograms[k] for k, v in self.histograms.items()},
+        )
+
+    @property
+    def times(self) -> np.ndarray:
+        """Model time t = k·dt of the saved steps (k itself where dt counts steps)."""
+        return self.steps * self.dt
+
+    def estimate(self, name: str) -> Estimate:
+        """E phi at every saved step, with standard error √(s²/n); infinite when n = 1."""
+        k = self._index(name)
+        squares = self._squares()[:, k]
+        extreme = np.maximum(self.high[:, k] - self.mean[:, k], self.mean[:, k] - self.low[:, k]) ** 2
+        if self.method == "deterministic":
+            return Estimate(self.mean[:, k], np.zeros(len(self.steps)), self.count, self.method)
+        stderr = np.full(len(self.steps), np.inf)
+        many = self.count > 1
+        stderr[many] = np.sqrt(squares[many] / (self.count[many] - 1) / self.count[many])
+        return Estimate(
+            np.where(self.count > 0, self.mean[:, k], np.nan), stderr, self.count, self.method,
+            many & (squares > 0) & (extreme > HEAVY_SHARE * squares),
+        )  # fmt: skip
+
+    def variance(self, name: str) -> Estimate:
+        """Var phi at every saved step; its standard error √((M4/n − s⁴(n−3)/(n−1))/n)."""
+        k, n = self._index(name), self.count.astype(float)
+        if np.any(n < 2):
+            raise ValueError(f"variance of {name!r} needs at least two finite replicates at every saved step.")
+        s2 = self._squares()[:, k] / (n - 1)
+        spread = np.maximum(self.m4[:, k] / n - s2**2 * (n - 3) / (n - 1), 0.0)
+        return Estimate(s2, np.sqrt(spread / n), self.count, self.method, self.estimate(name).heavy_tailed)
+
+    def covariance(self) -> np.ndarray:
+        """Sample covariance of the observables at every saved step, shape (S, K, K)."""
+        return self.comoment / np.maximum(self.count - 1, 1)[:, None, None]
+
+    def _squares(self) -> np.ndarray:
+        return np.diagonal(self.comoment, axis1=1, axis2=2)
+
+    def _index(self, name: str) -> int:
+        if name not in self.names:
+            raise KeyError(f"no observable {name!r} was recorded; there are {', '.join(self.names)}.")
+        return self.names.index(name)
+
+
+def _histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Counts below the edges, in the bins [e_i, e_(i+1)), and at or above the last edge."""
+    return np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)

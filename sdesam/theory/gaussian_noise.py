@@ -1,0 +1,149 @@
+r"""The normalised stochastic gradient under isotropic Gaussian noise, in closed form.
+
+W = m + Z with Z ~ N(0, s² I_d) is a gradient seen through noise, v = W/|W| its direction and
+P = (I − v vᵀ)/|W| the derivative of v.  SAM's SDE needs E|W|, E v, E P and Cov v.  Writing
+1/|W| = (2/√π) ∫ exp(−t²|W|²) dt, taking the Gaussian expectation and substituting
+t = tan θ/(√2 s) leaves, with q = |m|²/(2s²), one-dimensional integrals of a bounded function:
+
+    j_i(q) = √(2/π) ∫₀^{π/2} sin^i θ cos^d θ e^{−q sin² θ} dθ,        E v   = j_0 m/s,
+    K(q)   = ∫₀^{π/2} sin θ cos^{d−1} θ e^{−q sin² θ} dθ,             E P   = (j_0 I − j_2 m mᵀ/s²)/s,
+                                                                      E|W|  = m·E v + s² tr E P,
+                                                                      E[(v·e)²] = K for a unit e ⊥ m.
+
+Cov v = E[P] s² E[P] + R, where R ≥ 0 is what of v is not linear in Z (Stein's lemma); R has the
+eigenvalue K − j_0² across m and 1 − (d−1)K − 2q j_0² − (j_0 − 2q j_2)² along it.
+
+Source: derived for this project, checked against 1F1 formulas and simulation; the paper has the
+Laguerre form of E|W| (recalled, not re-read).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..calculus import unit
+from ..special import HalfLineInterpolant, interpolate
+from ..validation import require_count, require_positive
+
+__all__ = ["DirectionLaw", "direction_law", "effective_radius_factor"]
+
+TOLERANCE = 1e-13  # relative, of j_0 and j_2
+RESIDUAL_TOLERANCE = 1e-11  # of R's eigenvalues: differences of numbers near 1, they enter times rho²
+_SIGMAS = 9.0  # e^(-81) < 1e-35: the integrand's tail that is cut off
+
+
+@dataclass(frozen=True, eq=False)
+class DirectionLaw:
+    """Moments of W = m + Z, v = W/|W| and P = (I − v vᵀ)/|W|, at a batch of means m ``(..., d)``.
+
+    Attributes
+    ----------
+    length : E|W|, shape (...)
+    mean : E v, shape (..., d)
+    along, across : eigenvalues of E P along m and across it, shape (..., 1)
+    residual_along, residual_across : eigenvalues of R = Cov v − s² (E P)², shape (..., 1)
+    axis : m/|m|, shape (..., d), and 0 where m = 0 (there the two eigenvalues of each pair agree)
+    """
+
+    length: Tensor
+    mean: Tensor
+    along: Tensor
+    across: Tensor
+    residual_along: Tensor
+    residual_across: Tensor
+    axis: Tensor
+
+    def project(self, w: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        """E[P] w."""
+        return self._apply(self.across, self.along, w)
+
+    def residual_root(self, w: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        """R^½ w, the symmetric root."""
+        return self._apply(self.residual_across.sqrt(), self.residual_along.sqrt(), w)
+
+    def _apply(self, across: Tensor, along: Tensor, w: Tensor) -> Tensor:
+        return across * w + (along - across) * self.axis * (self.axis * w).sum(-1, keepdim=True)
+
+
+def direction_law(m: Float[Tensor, "*batch d"], s: float | Tensor) -> DirectionLaw:
+    """Moments of the direction of W = m + N(0, s² I): the formulas in the module's docstring.
+
+    Accuracy about 1e-13 relative for E|W|, E v, E P at any d and q; about 1e-11 absolute for R.
+
+    Raises
+    ------
+    ValueError
+        When s is not > 0: without noise the direction is not random (use ``unit``).
+    """
+    require_positive("s", s, "the direction of a gradient without noise is not random")
+    d = m.shape[-1]
+    q = (m * m).sum(-1) / (2 * s * s)
+    j0, j2 = (j[..., None] for j in _integrals(d)(q))
+    residual_across, residual_along = (r.clamp(min=0)[..., None] for r in _residuals(d)(q))
+    twice = 2 * q[..., None]
+    mean, across, along = j0 * m / s, j0 / s, (j0 - twice * j2) / s
+    length = (mean * m).sum(-1) + (s * s * ((d - 1) * across + along)).squeeze(-1)
+    return DirectionLaw(length, mean, along, across, residual_along, residual_across, unit(m))
+
+
+def effective_radius_factor(d: int) -> float:
+    """A_d = Γ((d+1)/2)/(√2 Γ(d/2+1)), about 1/√d: where |∇f| ≪ s√d, SAM acts as USAM of radius rho A_d/s.
+
+    >>> [round(effective_radius_factor(d), 4) for d in (1, 2, 20, 100)]
+    [0.7979, 0.6267, 0.2208, 0.0997]
+    """
+    require_count("d", d, least=1, why="it is the dimension of the gradient noise")
+    return float(np.sqrt(2 / np.pi) * _quadrature(np.zeros(1), d, 0, d)[0])
+
+
+def covariance(law: DirectionLaw, s: float | Tensor) -> Float[Tensor, "*batch d d"]:
+    """Cov v = s² (E P)² + R as a matrix, for small d and for checks."""
+    across = s * s * law.across**2 + law.residual_across
+    along = s * s * law.along**2 + law.residual_along
+    outer = law.axis[..., :, None] * law.axis[..., None, :]
+    identity = torch.eye(outer.shape[-1], dtype=outer.dtype, device=outer.device)
+    return across[..., None] * identity + (along - across)[..., None] * outer
+
+
+@lru_cache(maxsize=64)
+def _integrals(d: int) -> HalfLineInterpolant:
+    """j_0 ~ q^-½ and j_2 ~ q^-3/2."""
+    return interpolate(
+        [lambda q: _root_two_over_pi(q, d, 0), lambda q: _root_two_over_pi(q, d, 2)],
+        decay=(0.5, 1.5),
+        scale=d / 2 + 4.0,
+        tolerance=TOLERANCE,
+    )
+
+
+@lru_cache(maxsize=64)
+def _residuals(d: int) -> HalfLineInterpolant:
+    def across(q: np.ndarray) -> np.ndarray:
+        return _quadrature(q, d, 1, d - 1) - _root_two_over_pi(q, d, 0) ** 2
+
+    def along(q: np.ndarray) -> np.ndarray:
+        j0, j2 = _root_two_over_pi(q, d, 0), _root_two_over_pi(q, d, 2)
+        return 1 - (d - 1) * _quadrature(q, d, 1, d - 1) - 2 * q * j0**2 - (j0 - 2 * q * j2) ** 2
+
+    return interpolate([across, along], decay=(0, 0), scale=d / 2 + 4.0, tolerance=RESIDUAL_TOLERANCE)
+
+
+def _root_two_over_pi(q: np.ndarray, d: int, sines: int) -> np.ndarray:
+    return np.sqrt(2 / np.pi) * _quadrature(q, d, sines, d)
+
+
+def _quadrature(q: np.ndarray, d: int, sines: int, cosines: int, nodes: int = 200) -> np.ndarray:
+    """∫₀^{π/2} sin^sines θ cos^cosines θ e^{−q sin² θ} dθ by Gauss-Legendre on the part that matters."""
+    x, w = np.polynomial.legendre.leggauss(nodes)
+    top = np.arcsin(np.minimum(1.0, _SIGMAS / np.sqrt(q + d / 2)))[..., None]  # cos^d <= e^(-d sin²/2)
+    sine = np.sin(top * (x + 1) / 2)
+    log_decay = cosines / 2 * np.log1p(-(sine**2)) - q[..., None] * sine**2  # cos^n = exp(n/2 log(1 - sin²))
+    return (top / 2 * w * sine**sines * np.exp(log_decay)).sum(-1)
+
+

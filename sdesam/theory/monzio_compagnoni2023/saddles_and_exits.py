@@ -1,0 +1,125 @@
+"""Who is trapped at a saddle, and how long an exit takes.
+
+One unstable direction y with f_yy = −mu; noise of standard deviation sigma per coordinate; exit at |y| = A.
+All formulas are derived for this project and checked by simulation; the paper states the traps qualitatively
+(slides: SAM's regularisation may attract it to any critical point, saddles and maxima included).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.special import dawsn
+
+from ...validation import require_count, require_nonnegative, require_positive
+from ..gaussian_noise import covariance, direction_law, effective_radius_factor
+
+__all__ = [
+    "dnsam_capture_radius", "mean_exit_time", "sam_axis_exit_time", "sam_critical_rho",
+    "usam_axis_exit_time", "usam_critical_rho",
+]  # fmt: skip
+
+
+def usam_critical_rho(mu: float) -> float:
+    """USAM's saddle attracts iff 1 + rho lambda < 0 for every negative lambda: rho > 1/mu."""
+    require_positive("mu", mu, "it is the size of the negative curvature")
+    return 1 / mu
+
+
+def sam_critical_rho(mu: float, *, sigma: float, d: int) -> float:
+    """SAM's saddle attracts (linearly, near it) iff rho A_d mu/sigma > 1; d is the noise's dimension.
+
+    No step: exits above it are certain but take exp(O(1/eta)); see ``sam_axis_exit_time``.
+    """
+    require_positive("mu", mu, "it is the size of the negative curvature")
+    require_positive("sigma", sigma, "without noise SAM is trapped for every rho")
+    return sigma / (effective_radius_factor(d) * mu)
+
+
+def dnsam_capture_radius(mu: float, *, rho: float) -> float:
+    """Full-batch SAM and DNSAM are drawn to the critical point from |H x| < rho mu, for any rho > 0."""
+    require_positive("mu", mu, "it is the size of the negative curvature")
+    require_nonnegative("rho", rho, "it is the ascent radius")
+    return rho * mu
+
+
+def usam_axis_exit_time(mu: float, *, eta: float, rho: float, sigma: float, A: float) -> float:
+    """Mean time for USAM's SDE to reach |y| = A from y = 0; rho = 0 is SGD.
+
+    (2/s²) ∫₀^A √(s²/k) D(y √(k/s²)) dy with k = mu(1 − rho mu), s² = eta sigma²(1 − rho mu)², D Dawson's
+    function.  Exact for the SDE (an Ornstein-Uhlenbeck process); the discrete chain differs by O(eta).
+
+    Raises
+    ------
+    ValueError
+        When rho mu >= 1: the saddle attracts and the exit is no longer noise-started growth.
+    """
+    k, s2 = mu * (1 - rho * mu), eta * sigma**2 * (1 - rho * mu) ** 2
+    for name, value in (("mu", mu), ("eta", eta), ("sigma", sigma), ("A", A)):
+        require_positive(name, value, "the exit time needs a saddle, noise and a distance")
+    if k <= 0:
+        raise ValueError(f"rho·mu must be < 1, got {rho * mu:.4g}: USAM's saddle attracts.")
+    y, w = _legendre(0.0, A, 400)
+    return float(2 / s2 * (w * np.sqrt(s2 / k) * dawsn(y * np.sqrt(k / s2))).sum())
+
+
+def sam_axis_exit_time(mu: float, *, eta: float, rho: float, sigma: float, A: float, d: int) -> float:
+    """Mean time for SAM's SDE to reach |y| = A from 0 along the unstable axis, other coordinates at 0.
+
+    b(y) = mu y − rho mu phi'(mu y),  a(y) = eta(sigma² − 2 rho mu sigma² phi''(mu y) + rho² mu² Var u_y), with
+    phi(r) = E|∇f_γ| at |∇f| = r: the full covariance.  Neglects the stable coordinates' excursions.
+    """
+    require_positive("eta", eta, "it is the learning rate")
+    require_count("d", d, least=1, why="it is the dimension of the gradient noise")
+
+    def drift_and_variance(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        m = torch.zeros(len(y), d, dtype=torch.float64)
+        m[:, 0] = torch.from_numpy(-mu * y)  # gradient of −mu y²/2
+        law = direction_law(m, sigma)
+        pull = law.mean[:, 0].numpy()
+        variance_u = covariance(law, sigma)[:, 0, 0].numpy()
+        cross = sigma**2 * law.along[:, 0].numpy()
+        return (
+            mu * y + rho * mu * pull,  # −(∇f + rho H E v), H = −mu
+            eta * (sigma**2 - 2 * rho * mu * cross + rho**2 * mu**2 * variance_u),
+        )
+
+    return mean_exit_time(drift_and_variance, A)
+
+
+def mean_exit_time(
+    drift_and_variance: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], A: float, *, cells: int = 2000
+) -> float:
+    """Mean time for dX = b dt + √a dW, odd b and even a, to reach |X| = A from 0.
+
+    ∫₀^A e^{−I(y)} ∫₀^y (2/a) e^{I} dv dy with I = ∫ 2b/a, on ``cells`` cells with four Gauss points each.
+    """
+    require_positive("A", A, "it is the distance of the exit")
+    require_count("cells", cells, least=1, why="it is the resolution of the integral")
+    edges = np.linspace(0.0, A, cells + 1)
+    offset, w = _legendre(0.0, A / cells, 4)
+    y = edges[:-1, None] + offset
+    b, a = (v.reshape(y.shape) for v in drift_and_variance(y.ravel()))
+    partial = _running_weights(offset, A / cells)
+    rate = 2 * b / a
+    before = np.concatenate([[0.0], np.cumsum((w * rate).sum(1))[:-1]])
+    exponent = before[:, None] + rate @ partial.T
+    source = 2 / a * np.exp(exponent)
+    inner_before = np.concatenate([[0.0], np.cumsum((w * source).sum(1))[:-1]])
+    inner = inner_before[:, None] + source @ partial.T
+    return float((w * np.exp(-exponent) * inner).sum())
+
+
+def _running_weights(nodes: np.ndarray, length: float) -> np.ndarray:
+    """Row i integrates the interpolant through the nodes from 0 to nodes[i]."""
+    powers = np.vander(nodes / length, increasing=True)
+    k = np.arange(1, len(nodes) + 1)
+    integrals = (nodes / length)[:, None] ** k / k * length
+    return integrals @ np.linalg.inv(powers)
+
+
+def _legendre(low: float, high: float, order: int) -> tuple[np.ndarray, np.ndarray]:
+    x, w = np.polynomial.legendre.leggauss(order)
+    return low + (high - low) * (x + 1) / 2, (high - low) / 2 * w

@@ -1,0 +1,195 @@
+"""The SDEs of SGD, USAM, DNSAM and SAM for additive gradient noise, and the full-batch ODEs.
+
+Additive means ∇f_γ(x) = ∇f(x) + L z with L constant, so every minibatch has the Hessian H of f.  All maps
+carry the optimizer's minus sign: with dW = √eta z, the SDE's noise is the optimizer's own −eta·(...)·L z.
+The order is 1 for rho = O(√eta).  Order 1 pins down the drift alone; the diffusions are checked by the
+one-step covariance and the scaled fluctuation test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...calculus import grad, grad_and_hessian, norm, over, unit
+from ...landscapes import Landscape
+from ...oracles import ExactOracle, GaussianOracle, Oracle, is_additive
+from ...sde import SDE, LinearMap
+from ...validation import require_nonnegative, require_positive
+from ..gaussian_noise import direction_law
+
+__all__ = ["dnsam_sde", "sam_factored_sde", "sam_ode", "sam_sde", "sgd_sde", "usam_ode", "usam_sde"]
+
+Scalar = float | Tensor
+
+
+def sgd_sde(g: Oracle, *, eta: Scalar, rho: Scalar = 0.0) -> SDE:
+    """SGD: dX = −∇f dt + √eta Σ^½ dW.  ``rho`` is accepted and ignored.
+
+    Weak order 1 (Li, Tai and E 2017).
+
+    Raises
+    ------
+    ValueError
+        For bad eta or rho, or an oracle whose noise is not additive.
+    """
+    return _additive(_SgdCoefficients, "sgd_sde", g, eta, rho)
+
+
+def usam_sde(g: Oracle, *, eta: Scalar, rho: Scalar) -> SDE:
+    """USAM: dX = −(I + rho H)∇f dt + (I + rho H)(eta Σ)^½ dW, drift −∇(f + rho/2 |∇f|²).
+
+    Source: the slides' simplified form (batch-independent Hessian).  Weak order 1 for rho = O(√eta); on a
+    quadratic its one-step mean is USAM's to O(eta²) for every rho.
+
+    Raises
+    ------
+    ValueError
+        For bad eta or rho, or an oracle whose noise is not additive: there the drift would miss
+        −rho/2 ∇tr Σ and the order would be 1/2.
+    """
+    return _additive(_UsamCoefficients, "usam_sde", g, eta, rho)
+
+
+def dnsam_sde(g: Oracle, *, eta: Scalar, rho: Scalar) -> SDE:
+    """DNSAM: dX = −(I + rho H/|∇f|)∇f dt + (I + rho H/|∇f|)(eta Σ)^½ dW, drift −∇(f + rho |∇f|).
+
+    Source: recalled.  Weak order 1 for rho = O(√eta) away from critical points; the coefficients are
+    singular there (0 by convention at ∇f = 0 exactly).
+
+    Raises
+    ------
+    ValueError
+        For bad eta or rho, or an oracle whose noise is not additive.
+    """
+    return _additive(_DnsamCoefficients, "dnsam_sde", g, eta, rho)
+
+
+def sam_sde(g: Oracle, *, eta: Scalar, rho: Scalar) -> SDE:
+    """SAM: dX = −(∇f + rho H E v) dt + (eta Cov(∇f_γ + rho H v))^½ dW, v = ∇f_γ/|∇f_γ|.
+
+    The drift is −∇(f + rho E|∇f_γ|); the covariance is Σ + rho(S̄ H + H S̄ᵀ) + rho² H Cov(v) H, in full, with
+    S̄ = Cov(∇f_γ, v).  For Σ = s² I, S̄ = s² E P and the map is [(I + rho H E P) s, rho H R^½], driven by the
+    optimizer's own z and by d more normals that no partner shares (``gaussian_noise``): exact covariance
+    *and* coupling.  Use it by default, above all near saddles, where the factored root is wrong.
+
+    Source: drift from the slides; covariance derived (the printed rho H(S̄ + S̄ᵀ) is right only if H and S̄
+    commute; the rho² term is dropped in print and keeps the matrix positive).
+
+    Raises
+    ------
+    ValueError
+        For bad eta or rho, or noise that is not Gaussian with Σ = s² I (a scalar sigma).
+    """
+    return _sam(g, eta, rho, full=True)
+
+
+def sam_factored_sde(g: Oracle, *, eta: Scalar, rho: Scalar) -> SDE:
+    """SAM with the factored root (I + rho H E P) s alone: the covariance up to rho² H R H, m = d normals.
+
+    For coupling when rho |H| ≪ s.  It must not be used for exits from saddles: where rho |H| ≳ s the
+    factored noise can vanish in an unstable direction and the exit time is infinite instead of finite.
+
+    Raises
+    ------
+    ValueError
+        As ``sam_sde``.
+    """
+    return _sam(g, eta, rho, full=False)
+
+
+def usam_ode(f: Landscape, *, rho: Scalar) -> SDE:
+    """Full-batch USAM: X' = −(I + rho H)∇f = −∇(f + rho/2 |∇f|²)."""
+    return usam_sde(ExactOracle(f), eta=1.0, rho=rho)
+
+
+def sam_ode(f: Landscape, *, rho: Scalar) -> SDE:
+    """Full-batch SAM (and DNSAM): X' = −(I + rho H/|∇f|)∇f = −∇(f + rho |∇f|)."""
+    return dnsam_sde(ExactOracle(f), eta=1.0, rho=rho)
+
+
+# ----------------------------------------------------------------- coefficients
+@dataclass(frozen=True)
+class _Coefficients:
+    g: ExactOracle | GaussianOracle
+    eta: Scalar
+    rho: Scalar
+
+    def _noise(self, shape_of: Tensor, respond: LinearMap) -> LinearMap | None:
+        """dw ↦ −√eta respond(L dw), or None without noise."""
+        if self.g.noise.size == 0:
+            return None
+        return lambda dw: -(self.eta**0.5) * respond(self.g.scatter(shape_of, dw))
+
+
+class _SgdCoefficients(_Coefficients):
+    def __call__(self, x: Tensor) -> tuple[Tensor, LinearMap | None]:
+        return -grad(self.g.mean)(x), self._noise(x, lambda n: n)
+
+
+class _UsamCoefficients(_Coefficients):
+    def __call__(self, x: Tensor) -> tuple[Tensor, LinearMap | None]:
+        m, H = grad_and_hessian(self.g.mean)(x)
+        return -(m + self.rho * H(m)), self._noise(x, lambda n: n + self.rho * H(n))  # (I + rho H)
+
+
+class _DnsamCoefficients(_Coefficients):
+    def __call__(self, x: Tensor) -> tuple[Tensor, LinearMap | None]:
+        m, H = grad_and_hessian(self.g.mean)(x)
+        length = norm(m)
+        return (
+            -(m + self.rho * H(unit(m))),  # −∇(f + rho |∇f|)
+            self._noise(x, lambda n: n + self.rho * H(over(n, length))),  # I + rho H/|∇f|
+        )
+
+
+@dataclass(frozen=True)
+class _SamCoefficients(_Coefficients):
+    full: bool
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, LinearMap]:
+        m, H = grad_and_hessian(self.g.mean)(x)
+        s, d = self.g.sigma, x.shape[-1]  # pyright: ignore[reportAttributeAccessIssue]
+        law = direction_law(m, s)
+
+        def diffusion(dw: Tensor) -> Tensor:
+            n = s * dw[..., :d]
+            response = law.project(n)
+            if self.full:
+                response = response + law.residual_root(dw[..., d:])
+            return -(self.eta**0.5) * (n + self.rho * H(response))
+
+        return -(m + self.rho * H(law.mean)), diffusion  # −∇(f + rho E|∇f_γ|)
+
+
+def _additive(form: Callable, name: str, g: Oracle, eta: Scalar, rho: Scalar) -> SDE:
+    require_positive("eta", eta, "it is the learning rate")
+    require_nonnegative("rho", rho, "it is the ascent radius")
+    if not is_additive(g):
+        raise ValueError(
+            f"g of {name} must have additive noise (ExactOracle, or GaussianOracle with a number or a constant "
+            f"factor), got {type(g).__name__}: with a batch-dependent Hessian this form loses half an order. "
+            "modified_equation(update, g, eta) is right for any oracle."
+        )
+    return SDE(form(g, eta, rho), noise_dim=g.noise.size)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _sam(g: Oracle, eta: Scalar, rho: Scalar, *, full: bool) -> SDE:
+    if isinstance(g, ExactOracle) or getattr(g, "sigma", None) == 0:
+        return _additive(_DnsamCoefficients, "sam_sde", g, eta, rho)  # without noise SAM is DNSAM
+    if not is_additive(g) or _is_matrix(g.sigma):  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError(
+            "g of sam_sde must be a GaussianOracle with a scalar sigma, the case with closed forms, got "
+            f"{type(g).__name__} with another noise: use modified_equation(partial(sam, rho=...), g, eta)."
+        )
+    _additive(_SgdCoefficients, "sam_sde", g, eta, rho)  # the same checks
+    d = g.noise.size  # pyright: ignore[reportAttributeAccessIssue]
+    coefficients = _SamCoefficients(g, eta, rho, full)  # pyright: ignore[reportArgumentType]
+    return SDE(coefficients, noise_dim=2 * d if full else d, private_dim=d if full else 0)
+
+
+def _is_matrix(sigma: object) -> bool:
+    return isinstance(sigma, torch.Tensor) and sigma.ndim > 0
