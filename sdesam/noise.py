@@ -166,7 +166,7 @@ class Normal(_Sampled):
     def draw(self, bits: Bits, dtype: torch.dtype) -> Tensor:
         """(n, *shape) normals, in Box-Muller pairs."""
         z = normals(bits, self.size, dtype) if self.size else torch.empty(bits(0).shape[1], 0, dtype=dtype)
-        return z.reshape(-1, *self.shape)
+        return z.reshape(len(z), *self.shape)
 
     def nodes(self, order: int, pole: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Quadrature nodes (Q, m) and weights (Q,) of the law.

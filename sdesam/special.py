@@ -39,13 +39,15 @@ class HalfLineInterpolant:
 
     def __call__(self, q: Float[Tensor, "*batch"]) -> tuple[Tensor, ...]:
         """The K values at q, each of q's shape."""
-        a = self.coefficients.to(q)
-        s = ((q - self.scale) / (q + self.scale))[..., None]
-        ahead, far = torch.zeros_like(a[0] * s), torch.zeros_like(a[0] * s)
+        a = self.coefficients.to(q).reshape(*self.coefficients.shape, *[1] * q.ndim)
+        s = (q - self.scale) / (q + self.scale)
+        twice = 2 * s
+        ahead = far = torch.zeros_like(a[0] * s)
         for row in reversed(a[1:].unbind(0)):  # Clenshaw: b_j = a_j + 2 s b_(j+1) - b_(j+2)
-            ahead, far = row + 2 * s * ahead - far, ahead
-        values = (a[0] + s * ahead - far).unbind(-1)
-        return tuple(v * (1 + q / self.scale) ** -p if p else v for v, p in zip(values, self.decay, strict=True))
+            ahead, far = torch.addcmul(row - far, twice, ahead), ahead
+        values = torch.addcmul(a[0] - far, s, ahead).unbind(0)
+        weight = 1 + q / self.scale
+        return tuple(v * weight**-p if p else v for v, p in zip(values, self.decay, strict=True))
 
 
 def interpolate(
@@ -53,30 +55,31 @@ def interpolate(
     *,
     decay: Sequence[float],
     scale: float,
-    tolerance: float,
+    tolerances: Sequence[float],
     most_terms: int = 256,
 ) -> HalfLineInterpolant:
-    """Interpolate each F_k(q)(1+q/c)^p_k on q in [0, ∞) to ``tolerance`` times its largest coefficient + 1e-14.
+    """Interpolate each F_k(q)(1+q/c)^p_k on q in [0, ∞) to ``tolerances[k]`` times its largest coefficient + 1e-14.
 
-    The number of terms grows until the last eighth of the coefficients is below the tolerance.
+    The number of terms grows until the last eighth of the coefficients is below the tolerances.
 
     Raises
     ------
     ValueError
         When ``most_terms`` do not suffice: the decay is wrong or the function is not smooth.
     """
-    terms, tail = 32, np.inf
+    terms, excess = 32, np.inf
+    tolerance = np.asarray(tolerances)
     while terms <= most_terms:
         columns = [_coefficients(f, p, scale, terms) for f, p in zip(functions, decay, strict=True)]
         a = np.stack(columns, axis=1)
-        relative = np.abs(a) / (np.abs(a).max(axis=0) + _ROUNDING / tolerance)
-        tail = relative[-terms // 8 :].max()
-        if tail <= tolerance:
-            kept = np.flatnonzero(relative.max(axis=1) > tolerance / terms)[-1] + 1
+        relative = np.abs(a) / (tolerance * np.abs(a).max(axis=0) + _ROUNDING)
+        excess = relative[-terms // 8 :].max()
+        if excess <= 1:
+            kept = np.flatnonzero(relative.max(axis=1) > 1 / terms)[-1] + 1
             return HalfLineInterpolant(torch.from_numpy(a[:kept].copy()), tuple(decay), scale)
         terms += 16
     raise ValueError(
-        f"tolerance {tolerance:g} is not reached with {most_terms} terms (tail {tail:.1e}): "
+        f"tolerances {tuple(tolerances)} are not reached with {most_terms} terms (off by a factor {excess:.1e}): "
         "a function does not decay as declared, or is not smooth on the half-line."
     )
 

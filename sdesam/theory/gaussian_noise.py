@@ -19,6 +19,7 @@ Laguerre form of E|W| (recalled, not re-read).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -84,8 +85,8 @@ def direction_law(m: Float[Tensor, "*batch d"], s: float | Tensor) -> DirectionL
     require_positive("s", s, "the direction of a gradient without noise is not random")
     d = m.shape[-1]
     q = (m * m).sum(-1) / (2 * s * s)
-    j0, j2 = (j[..., None] for j in _integrals(d)(q))
-    residual_across, residual_along = (r.clamp(min=0)[..., None] for r in _residuals(d)(q))
+    j0, j2, *residuals = (value[..., None] for value in _functions(d)(q))
+    residual_across, residual_along = (r.clamp(min=0) for r in residuals)
     twice = 2 * q[..., None]
     mean, across, along = j0 * m / s, j0 / s, (j0 - twice * j2) / s
     length = (mean * m).sum(-1) + (s * s * ((d - 1) * across + along)).squeeze(-1)
@@ -112,30 +113,24 @@ def covariance(law: DirectionLaw, s: float | Tensor) -> Float[Tensor, "*batch d 
 
 
 @lru_cache(maxsize=64)
-def _integrals(d: int) -> HalfLineInterpolant:
-    """j_0 ~ q^-½ and j_2 ~ q^-3/2."""
-    return interpolate(
-        [lambda q: _root_two_over_pi(q, d, 0), lambda q: _root_two_over_pi(q, d, 2)],
-        decay=(0.5, 1.5),
-        scale=d / 2 + 4.0,
-        tolerance=TOLERANCE,
-    )
+def _functions(d: int) -> HalfLineInterpolant:
+    """j_0 ~ q^-½, j_2 ~ q^-3/2 and the eigenvalues of R across and along m, both ~ q^-2."""
 
+    def j(sines: int) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda q: np.sqrt(2 / np.pi) * _quadrature(q, d, sines, d)
 
-@lru_cache(maxsize=64)
-def _residuals(d: int) -> HalfLineInterpolant:
     def across(q: np.ndarray) -> np.ndarray:
-        return _quadrature(q, d, 1, d - 1) - _root_two_over_pi(q, d, 0) ** 2
+        return _quadrature(q, d, 1, d - 1) - j(0)(q) ** 2
 
     def along(q: np.ndarray) -> np.ndarray:
-        j0, j2 = _root_two_over_pi(q, d, 0), _root_two_over_pi(q, d, 2)
-        return 1 - (d - 1) * _quadrature(q, d, 1, d - 1) - 2 * q * j0**2 - (j0 - 2 * q * j2) ** 2
+        return 1 - (d - 1) * _quadrature(q, d, 1, d - 1) - 2 * q * j(0)(q) ** 2 - (j(0)(q) - 2 * q * j(2)(q)) ** 2
 
-    return interpolate([across, along], decay=(0, 0), scale=d / 2 + 4.0, tolerance=RESIDUAL_TOLERANCE)
-
-
-def _root_two_over_pi(q: np.ndarray, d: int, sines: int) -> np.ndarray:
-    return np.sqrt(2 / np.pi) * _quadrature(q, d, sines, d)
+    return interpolate(
+        [j(0), j(2), across, along],
+        decay=(0.5, 1.5, 0.0, 0.0),
+        scale=d / 2 + 4.0,
+        tolerances=(TOLERANCE, TOLERANCE, RESIDUAL_TOLERANCE, RESIDUAL_TOLERANCE),
+    )
 
 
 def _quadrature(q: np.ndarray, d: int, sines: int, cosines: int, nodes: int = 200) -> np.ndarray:

@@ -20,10 +20,20 @@ from .saddles_and_exits import (
     usam_axis_exit_time,
     usam_critical_rho,
 )
-from .sdes import dnsam_sde, sam_factored_sde, sam_ode, sam_sde, sgd_sde, usam_ode, usam_sde
+from .sdes import (
+    dnsam_full_numerator_sde,
+    dnsam_sde,
+    sam_factored_sde,
+    sam_ode,
+    sam_sde,
+    sgd_sde,
+    usam_ode,
+    usam_sde,
+)
 
 __all__ = [
     "dnsam_capture_radius",
+    "dnsam_full_numerator_sde",
     "dnsam_loss",
     "dnsam_sde",
     "drift_only_stationary_loss",

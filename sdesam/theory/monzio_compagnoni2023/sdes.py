@@ -21,7 +21,10 @@ from ...sde import SDE, LinearMap
 from ...validation import require_nonnegative, require_positive
 from ..gaussian_noise import direction_law
 
-__all__ = ["dnsam_sde", "sam_factored_sde", "sam_ode", "sam_sde", "sgd_sde", "usam_ode", "usam_sde"]
+__all__ = [
+    "dnsam_full_numerator_sde", "dnsam_sde", "sam_factored_sde", "sam_ode", "sam_sde", "sgd_sde", "usam_ode",
+    "usam_sde",
+]  # fmt: skip
 
 Scalar = float | Tensor
 
@@ -66,6 +69,19 @@ def dnsam_sde(g: Oracle, *, eta: Scalar, rho: Scalar) -> SDE:
         For bad eta or rho, or an oracle whose noise is not additive.
     """
     return _additive(_DnsamCoefficients, "dnsam_sde", g, eta, rho)
+
+
+def dnsam_full_numerator_sde(g: Oracle, *, eta: Scalar, rho: Scalar) -> SDE:
+    """DNSAM with the deterministic ascent ∇f/|∇f|: drift −∇(f + rho |∇f|), diffusion (eta Σ)^½ alone.
+
+    Source: derived.  The ascent carries no noise, so only the descent gradient's remains.
+
+    Raises
+    ------
+    ValueError
+        For bad eta or rho, or an oracle whose noise is not additive.
+    """
+    return _additive(_DnsamFullNumeratorCoefficients, "dnsam_full_numerator_sde", g, eta, rho)
 
 
 def sam_sde(g: Oracle, *, eta: Scalar, rho: Scalar) -> SDE:
@@ -144,6 +160,12 @@ class _DnsamCoefficients(_Coefficients):
             -(m + self.rho * H(unit(m))),  # −∇(f + rho |∇f|)
             self._noise(x, lambda n: n + self.rho * H(over(n, length))),  # I + rho H/|∇f|
         )
+
+
+class _DnsamFullNumeratorCoefficients(_Coefficients):
+    def __call__(self, x: Tensor) -> tuple[Tensor, LinearMap | None]:
+        m, H = grad_and_hessian(self.g.mean)(x)
+        return -(m + self.rho * H(unit(m))), self._noise(x, lambda n: n)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,93 @@
+"""Names a command line may use for landscapes and methods, and ``file.py:function`` for the user's own."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .datasets import iris_linear_network
+from .landscapes import DoubleWell, Landscape, LogCosh, Quadratic, Saddle, TanhNetwork
+from .updates import dnsam, dnsam_full_numerator, sam, sgd, unified_sam, usam
+from .validation import nearest
+
+__all__ = ["LANDSCAPES", "METHODS", "Scene", "find_landscape", "find_method"]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A landscape with the start a command line uses when none is given."""
+
+    landscape: Landscape
+    start: tuple[float, ...] | None
+
+
+def _quadratic() -> Scene:
+    return Scene(Quadratic(torch.diag(torch.tensor([1.0, 3.0], dtype=torch.float64))), (1.0, 1.0))
+
+
+LANDSCAPES: dict[str, Callable[[], Scene]] = {
+    "quadratic": _quadratic,
+    "saddle": lambda: Scene(Saddle((1.0, -1.0)), (0.0, 0.0)),
+    "log-cosh": lambda: Scene(LogCosh(1), (1.2,)),
+    "double-well": lambda: Scene(DoubleWell(1), (0.4,)),
+    "tanh-network": lambda: Scene(TanhNetwork(), (1.0, 1.2)),
+    "iris": lambda: Scene(iris_linear_network(), None),
+}
+
+METHODS: dict[str, Callable] = {
+    "sgd": sgd,
+    "usam": usam,
+    "dnsam": dnsam,
+    "dnsam-full-numerator": dnsam_full_numerator,
+    "sam": sam,
+    "unified-sam": unified_sam,
+}
+
+
+def find_landscape(name: str) -> Scene:
+    """A catalogued landscape, or the user's ``file.py:function`` mapping ``(..., d) -> (...)``."""
+    if ".py:" in name:
+        return Scene(load_function(name), None)
+    if name not in LANDSCAPES:
+        raise ValueError(f"landscape {name!r} is unknown: {nearest(name, LANDSCAPES)} Or give file.py:function.")
+    return LANDSCAPES[name]()
+
+
+def find_method(name: str) -> Callable:
+    """A catalogued update field, or the user's ``file.py:function`` with signature (g, x, z, *, rho)."""
+    if ".py:" in name:
+        return load_function(name)
+    if name not in METHODS:
+        raise ValueError(f"method {name!r} is unknown: {nearest(name, METHODS)} Or give file.py:function.")
+    return METHODS[name]
+
+
+def load_function(reference: str) -> Any:
+    """The callable named by ``file.py:function``.
+
+    Raises
+    ------
+    ValueError
+        When the file or the function does not exist, or the file fails to import.
+    """
+    file, _, function = reference.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise ValueError(f"{reference!r}: there is no file {file!r} (looked in {Path.cwd().name}/).")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None  # a .py file always has one
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{reference!r}: {file} failed to import: {type(error).__name__}: {error}") from error
+    found = getattr(module, function, None)
+    if not callable(found):
+        defined = [k for k, v in vars(module).items() if callable(v) and not k.startswith("_")]
+        raise ValueError(f"{reference!r}: {file} defines no function {function!r}: {nearest(function, defined)}")
+    return found

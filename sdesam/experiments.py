@@ -1,0 +1,229 @@
+"""The experiment harness: run -> results, figure(results), verdicts(results), written where they belong.
+
+A script in ``experiments/`` is a module with
+
+    ID, TITLE, MINUTES      its name, its headline and its measured run time on two cores
+    CAPTION                 one paragraph: what is drawn, and which parameters are our choice
+    Config, SMOKE           a frozen dataclass with the published settings as defaults; a small instance
+    run(config)             -> results, a dict of arrays; all the computing
+    figure(results, config) -> a matplotlib figure
+    verdicts(results, config) -> a list of ``Verdict``; the criteria, in code before the run
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.util
+import json
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .plotting import save, style
+from .sde import SDE
+
+__all__ = [
+    "VERDICTS", "Verdict", "discover", "execute", "find_experiments", "flipped", "judge", "judge_order",
+    "unexpected", "within", "z_score",
+]  # fmt: skip
+
+VERDICTS = ("reproduced", "qualitatively", "in part", "not reproduced", "inconclusive", "not attempted")
+SIGMAS = 4.0  # with 60 rows at 95 %, three would fail by chance; at four standard errors, 0.004
+_DIGITS = 8
+_VERSIONS = ("numpy", "scipy", "torch", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One claim and what a computed criterion says about it.
+
+    Attributes
+    ----------
+    claim : short id, unique in the repository
+    statement : the claim, in words
+    source : where it stands, and whether it was read, recalled or derived
+    criterion : the rule, fixed before the run
+    paper_value : the paper's number, or "none given"
+    observed : what was measured, with standard errors and n
+    rejects : the planted wrong models and how clearly the criterion refuses each
+    verdict : one of ``VERDICTS``, computed
+    expected : the verdict on record; a run that differs from it fails
+    """
+
+    claim: str
+    statement: str
+    source: str
+    criterion: str
+    paper_value: str
+    observed: str
+    rejects: str
+    verdict: str
+    expected: str
+
+    def __post_init__(self) -> None:
+        for name in ("verdict", "expected"):
+            if getattr(self, name) not in VERDICTS:
+                raise ValueError(f"{name} must be one of {', '.join(VERDICTS)}, got {getattr(self, name)!r}.")
+
+
+def judge(holds: Sequence[bool], refused: Sequence[bool], *, given: bool) -> str:
+    """The verdict of named criteria, given that each planted wrong model was refused.
+
+    All hold: "reproduced" where the paper gives the number, else "qualitatively".  Some hold: "in part".
+    None holds: "not reproduced".  A wrong model that passes makes the check worthless: "inconclusive".
+
+    >>> judge([True, True], [True], given=False), judge([False], [True], given=True), judge([True], [False], given=True)
+    ('qualitatively', 'not reproduced', 'inconclusive')
+    """
+    if not all(refused):
+        return "inconclusive"
+    if all(holds):
+        return "reproduced" if given else "qualitatively"
+    return "in part" if any(holds) else "not reproduced"
+
+
+def judge_order(gap: float, stderr: float, refused: Sequence[bool], *, given: bool = False) -> str:
+    """The verdict of "gap > 0" at four standard errors: its complement is established, or it is inconclusive.
+
+    >>> judge_order(1.0, 0.1, [True]), judge_order(-1.0, 0.1, [True]), judge_order(0.1, 0.1, [True])
+    ('qualitatively', 'not reproduced', 'inconclusive')
+    """
+    if abs(gap) <= SIGMAS * stderr:
+        return "inconclusive"
+    return judge([gap > 0], refused, given=given)
+
+
+def flipped(model: SDE) -> SDE:
+    """The model with the sign of rho turned: the planted wrong model of many criteria."""
+    coefficients = model.coefficients
+    return replace(model, coefficients=replace(coefficients, rho=-coefficients.rho))  # pyright: ignore
+
+
+def z_score(value: float, target: float, stderr: float) -> float:
+    """|value − target| in standard errors."""
+    return abs(value - target) / stderr
+
+
+def within(value: float, target: float, stderr: float, *, sigmas: float = SIGMAS) -> bool:
+    """Whether a value agrees with a target to ``sigmas`` standard errors."""
+    return bool(abs(value - target) <= sigmas * stderr)
+
+
+# ----------------------------------------------------------------- finding scripts
+def find_experiments(start: Path) -> Path:
+    """The ``experiments`` folder at or above ``start``.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is none: an installed wheel carries no experiments.
+    """
+    for folder in (start, *start.parents):
+        if (folder / "experiments").is_dir() and (folder / "pyproject.toml").is_file():
+            return folder / "experiments"
+    raise FileNotFoundError(
+        f"no experiments/ folder at or above {start}: run this inside a checkout of the repository, an installed "
+        "package carries none."
+    )
+
+
+def discover(folder: Path) -> dict[str, ModuleType]:
+    """The scripts of a folder by their ID, in the order of their file names."""
+    modules = [load(path) for path in sorted(folder.glob("*.py")) if not path.name.startswith("_")]
+    return {module.ID: module for module in modules}
+
+
+def load(path: Path) -> ModuleType:
+    """Import a script by its path."""
+    name = f"sdesam_experiment_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+# ----------------------------------------------------------------- running one
+def execute(path: Path, folder: Path, *, smoke: bool, results_folder: Path | None = None) -> dict[str, Any]:
+    """Run a script and write ``<id>.pdf .png .csv .json`` into ``folder``; returns the record plus its seconds.
+
+    One torch thread: the ensembles are small, and the bits of a run must not depend on the machine's load.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    script = load(path)
+    config = script.SMOKE if smoke else script.Config()
+    began = time.perf_counter()
+    results = {name: np.asarray(value) for name, value in script.run(config).items()}
+    stem = Path(folder) / script.ID
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    if results_folder is not None:
+        results_folder.mkdir(parents=True, exist_ok=True)
+        np.savez(results_folder / f"{script.ID}.npz", allow_pickle=False, **results)
+    with style():
+        save(script.figure(results, config), stem)
+    record = _record(script, path, config, results)
+    _write_csv(stem.with_suffix(".csv"), results)
+    stem.with_suffix(".json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    return {**record, "seconds": time.perf_counter() - began}
+
+
+def unexpected(record: Mapping[str, Any]) -> list[str]:
+    """The claims whose verdict differs from the one on record."""
+    return [
+        f"{v['claim']}: {v['verdict']}, on record {v['expected']}"
+        for v in record["verdicts"]
+        if v["verdict"] != v["expected"]
+    ]
+
+
+def source_hash(script: Path) -> str:
+    """SHA-256 over the package's sources and the script: what produced the numbers."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in [*sorted(package.rglob("*.py")), package / "sdesam.mplstyle", script]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _record(script: ModuleType, path: Path, config: Any, results: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "id": script.ID,
+        "title": script.TITLE,
+        "caption": " ".join(script.CAPTION.split()),
+        "minutes": script.MINUTES,
+        "config": asdict(config),
+        "versions": {"python": platform.python_version(), **{name: version(name).split("+")[0] for name in _VERSIONS}},
+        "source_hash": source_hash(path),
+        "verdicts": [asdict(v) for v in script.verdicts(results, config)],
+        "results": {name: _rounded(value) for name, value in results.items()},
+    }
+
+
+def _rounded(value: np.ndarray) -> Any:
+    if value.dtype.kind in "iub":
+        return value.tolist()
+    return json.loads(json.dumps(value.tolist()), parse_float=lambda s: float(f"{float(s):.{_DIGITS}g}"))
+
+
+def _write_csv(path: Path, results: Mapping[str, np.ndarray]) -> None:
+    """Long form: one row a number, with its indices."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["quantity", "index", "value"])
+        for name, value in results.items():
+            for index in np.ndindex(value.shape):
+                writer.writerow([name, " ".join(map(str, index)), f"{float(value[index]):.{_DIGITS}g}"])

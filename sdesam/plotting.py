@@ -1,0 +1,101 @@
+"""Figures: one style file, one colour a method, one line style a kind, and a labelled band on every estimate.
+
+Functions take an ``Axes`` and return it.  Output is byte-stable.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .exits import ExitTimes
+from .statistics import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "COLOURS", "WIDTHS", "contours", "estimate_line", "new_figure", "save", "style", "survival_line",
+    "theory_line",
+]  # fmt: skip
+
+# Okabe-Ito, readable by colour-blind eyes and in print
+COLOURS = {"SGD": "#000000", "SAM": "#D55E00", "USAM": "#0072B2", "DNSAM": "#009E73", "other": "#CC79A7"}
+WIDTHS = {"column": 3.25, "text": 5.5, "page": 6.75}  # inches
+_STYLE = Path(__file__).with_name("sdesam.mplstyle")
+_LINE = {
+    "algorithm": {"linestyle": "-", "marker": "o"},
+    "SDE": {"linestyle": "--", "marker": ""},
+    "theory": {"linestyle": ":", "marker": ""},
+}
+
+
+def new_figure(rows: int, columns: int, *, width: float = WIDTHS["page"], height: float = 2.4) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes, always a 2-d array, drawn without a display; call it inside ``style()``."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=(width, height))
+    FigureCanvasAgg(fig)
+    return fig, fig.subplots(rows, columns, squeeze=False)
+
+
+def style() -> AbstractContextManager[None]:
+    """The package's style sheet as a context, for drawing and for saving."""
+    from matplotlib import style as sheets
+
+    return sheets.context(_STYLE)
+
+
+def estimate_line(
+    ax: Axes, t: np.ndarray, estimate: Estimate, *, method: str, kind: str, level: float = 0.95, every: int = 1, **style
+) -> Axes:
+    """An estimate over time with its ``level`` confidence band; the kind rules the line style."""
+    colour = COLOURS.get(method, COLOURS["other"])
+    low, high = estimate.interval(level)
+    label = style.pop("label", f"{method} {kind}")
+    line = {**_LINE[kind], "color": colour, "markevery": every, **style}
+    ax.plot(t, np.asarray(estimate.value), label=label, **line)
+    ax.fill_between(t, low, high, color=colour, alpha=0.18, linewidth=0)
+    return ax
+
+
+def survival_line(ax: Axes, exits: ExitTimes, *, method: str, kind: str, level: float = 0.95, **style) -> Axes:
+    """S(t) as a step function with its simultaneous band."""
+    colour = style.pop("color", COLOURS.get(method, COLOURS["other"]))
+    low, high = exits.band(level)
+    label = style.pop("label", f"{method} {kind}")
+    ax.step(exits.times, exits.survival, where="post", color=colour, linestyle=_LINE[kind]["linestyle"], label=label, **style)
+    ax.fill_between(exits.times, low, high, step="post", color=colour, alpha=0.12, linewidth=0)
+    return ax
+
+
+def theory_line(ax: Axes, t: np.ndarray, value: np.ndarray, *, method: str, label: str, **style) -> Axes:
+    """An exact or predicted curve, dotted."""
+    colour = COLOURS.get(method, COLOURS["other"])
+    ax.plot(t, value, label=label, **{**_LINE["theory"], "color": colour, "zorder": 5, **style})
+    return ax
+
+
+def contours(ax: Axes, f, low: tuple[float, float], high: tuple[float, float], *, levels: int = 14) -> Axes:
+    """Grey level lines of a two-dimensional landscape."""
+    import torch
+
+    u, v = (np.linspace(low[i], high[i], 160) for i in range(2))
+    grid = torch.from_numpy(np.stack(np.meshgrid(u, v), -1))
+    ax.contour(u, v, f(grid).numpy(), levels=levels, colors="0.75", linewidths=0.5)
+    return ax
+
+
+def save(fig: Figure, stem: Path) -> list[Path]:
+    """Write ``stem.pdf`` and ``stem.png`` without dates, so that equal figures are equal files."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    paths = [stem.with_suffix(".pdf"), stem.with_suffix(".png")]
+    with style():
+        fig.savefig(paths[0], metadata={"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None})
+        fig.savefig(paths[1], metadata={"Software": None})
+    return paths

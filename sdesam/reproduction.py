@@ -1,0 +1,130 @@
+"""``sdesam repro``: run the experiments side by side, compare verdicts with those on record, write the report."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .experiments import execute, find_experiments, load, unexpected
+from .report import build_report, read_records
+from .validation import nearest
+
+__all__ = ["Repository", "VerdictChanged", "list_claims", "reproduce"]
+
+
+class VerdictChanged(Exception):
+    """A computed verdict differs from the one on record."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """The folders of a checkout."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, start: Path) -> Repository:
+        """The checkout at or above ``start``; raises ``FileNotFoundError`` with one sentence outside of any."""
+        return cls(find_experiments(start).parent)
+
+    @property
+    def figures(self) -> Path:
+        """Where published figures go."""
+        return self.root / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The generated report."""
+        return self.root / "paper_repro.md"
+
+    def scripts(self, ids: Iterable[str] = ()) -> dict[str, Path]:
+        """Scripts by ID (the file's stem), all or those named."""
+        every = {p.stem: p for p in sorted((self.root / "experiments").glob("*.py")) if not p.stem.startswith("_")}
+        wanted = list(ids) or list(every)
+        for name in wanted:
+            if name not in every:
+                raise ValueError(f"experiment {name!r} is unknown: {nearest(name, every)}")
+        return {name: every[name] for name in wanted}
+
+    def write_report(self) -> None:
+        """Rebuild paper_repro.md from figures/*.json, keeping the prose between its markers."""
+        previous = self.report.read_text() if self.report.exists() else ""
+        self.report.write_text(build_report(read_records(self.figures), previous))
+
+
+def reproduce(repository: Repository, ids: Sequence[str], *, smoke: bool, jobs: int | None, as_json: bool) -> str:
+    """Run experiments in separate processes and return the verdicts as text or JSON.
+
+    A smoke run goes to a temporary folder and its verdicts are not compared: they come from too few replicates.
+
+    Raises
+    ------
+    VerdictChanged
+        When a verdict of a full run differs from the one on record; everything is written first.
+    ValueError
+        For an unknown experiment.
+    """
+    scripts = repository.scripts(ids)
+    if smoke:
+        with tempfile.TemporaryDirectory(prefix="sdesam-smoke-") as folder:
+            records = _run_all(scripts, Path(folder), smoke=True, results=None, jobs=jobs)
+        return _verdict_lines(records, as_json=as_json)
+    results = repository.root / "results"
+    records = _run_all(scripts, repository.figures, smoke=False, results=results, jobs=jobs)
+    (results / "manifest.json").write_text(
+        json.dumps({"finished": time.ctime(), "host": os.uname().nodename if hasattr(os, "uname") else "",
+                    "seconds": {r["id"]: round(r["seconds"], 1) for r in records}}, indent=1)
+    )  # fmt: skip
+    repository.write_report()
+    changed = [f"{r['id']}: {line}" for r in records for line in unexpected(r)]
+    text = _verdict_lines(records, as_json=as_json)
+    if changed:
+        print(text)
+        raise VerdictChanged("verdicts differ from those on record: " + "; ".join(changed))
+    return text
+
+
+def list_claims(repository: Repository, *, as_json: bool) -> str:
+    """Claims, criteria and verdicts of the figures on record, with the minutes of each experiment."""
+    records = [r for r in read_records(repository.figures) if r["id"] in repository.scripts()]
+    rows = [
+        {"id": r["id"], "claim": v["claim"], "criterion": v["criterion"], "verdict": v["verdict"], "minutes": r["minutes"]}
+        for r in records
+        for v in r["verdicts"]
+    ]
+    fresh = [name for name in repository.scripts() if name not in {r["id"] for r in records}]
+    if as_json:
+        return json.dumps({"schema": 1, "claims": rows, "not run yet": fresh}, indent=1, ensure_ascii=False)
+    lines = [f"{r['claim']:<36} {r['verdict']:<15} {r['minutes']:>4g} min  {r['criterion']}" for r in rows]
+    return "\n".join(lines + [f"{name}: not run yet, {load(p).MINUTES:g} min" for name, p in repository.scripts(fresh).items() if fresh])
+
+
+def _run_all(
+    scripts: dict[str, Path], folder: Path, *, smoke: bool, results: Path | None, jobs: int | None
+) -> list[dict[str, Any]]:
+    workers = min(len(scripts), jobs or os.cpu_count() or 1)
+    longest_first = sorted(scripts.values(), key=lambda path: -load(path).MINUTES)
+    began = time.perf_counter()
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(execute, p, folder, smoke=smoke, results_folder=results) for p in longest_first]
+        records = []
+        for path, future in zip(longest_first, futures, strict=True):
+            records.append(future.result())
+            print(f"{path.stem}: done after {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+    return sorted(records, key=lambda r: r["id"])
+
+
+def _verdict_lines(records: Sequence[dict[str, Any]], *, as_json: bool) -> str:
+    if as_json:
+        kept = [{k: r[k] for k in ("id", "title", "verdicts", "seconds")} for r in records]
+        return json.dumps({"schema": 1, "experiments": kept}, indent=1, ensure_ascii=False)
+    return "\n".join(f"{v['verdict']:<15} {v['claim']:<36} {v['observed']}" for r in records for v in r["verdicts"])
