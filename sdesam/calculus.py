@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["grad", "grad_and_hessian", "hessian", "hvp", "norm", "over", "unit"]
+__all__ = ["Scalar", "grad", "grad_and_hessian", "hessian", "hvp", "norm", "over", "unit"]
 
 Field = Callable[[Tensor], Tensor]
+Scalar = float | int | Tensor  # a hyper-parameter: a number, or a traced 0-dim tensor
 
 
 def norm(v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
@@ -37,7 +38,7 @@ def unit(v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
     return over(v, norm(v))
 
 
-def over(v: Float[Tensor, "*batch d"], length: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch d"]:
+def over(v: Float[Tensor, "*vectors d"], length: Float[Tensor, "*points"]) -> Float[Tensor, "*vectors d"]:
     """v/length, and 0 where the length is 0: the convention of every normalised method here."""
     zero = (length == 0)[..., None]
     safe = torch.where(zero, torch.ones_like(length[..., None]), length[..., None])
@@ -94,7 +95,7 @@ def hessian(f: Field) -> Field:
 
     def matrix(x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
         d = x.shape[-1]
-        points = x[..., None, :].expand(*x.shape, d).transpose(-1, -2).clone()
+        points = x[..., None, :].expand(*x.shape, d).clone()  # row j: x, to meet e_j
         basis = torch.eye(d, dtype=x.dtype, device=x.device).expand(*x.shape, d)
         return hvp(f)(points, basis.clone())
 

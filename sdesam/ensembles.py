@@ -22,7 +22,7 @@ from .validation import require_count, require_nonnegative
 
 __all__ = ["Cloud", "DivergenceWarning", "simulate", "trajectories"]
 
-Points = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
+Points = Tensor | np.ndarray | Sequence
 
 
 class DivergenceWarning(RuntimeWarning):

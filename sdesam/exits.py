@@ -64,7 +64,8 @@ class ExitTimes:
         from scipy.stats import binom
 
         low, high = binom.ppf([(1 - level) / 2, (1 + level) / 2], self.n, 0.5)
-        return self._order_statistic(math.ceil(self.n / 2)), self._order_statistic(low), self._order_statistic(high + 1)
+        middle, last = math.ceil(self.n / 2), float(high) + 1
+        return self._order_statistic(middle), self._order_statistic(float(low)), self._order_statistic(last)
 
     def restricted_mean(self) -> Estimate:
         """E min(T, t_end): the mean exit time when nothing is censored, a lower bound otherwise."""
@@ -81,7 +82,7 @@ class ExitTimes:
         p = 1 - self.censored / self.n
         return Estimate(p, math.sqrt(p * (1 - p) / self.n), self.n, "Monte Carlo")
 
-    def _order_statistic(self, rank: float) -> float:
+    def _order_statistic(self, rank: float | int) -> float:
         reached = np.flatnonzero(np.cumsum(self.counts) >= max(rank, 1))
         return float(self.times[reached[0]]) if len(reached) else math.inf
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .calculus import Scalar
 from .noise import Normal
 from .sde import SDE, LinearMap
 from .validation import require_positive
@@ -23,7 +24,7 @@ class Integrator:
     """What the schemes share: an SDE, a step h, and m standard normals a step."""
 
     sde: SDE
-    h: float | Tensor
+    h: Scalar
 
     @property
     def noise(self) -> Normal:
@@ -95,13 +96,13 @@ class Heun(Integrator):
         return state + self.h / 2 * (drift + ahead)
 
 
-def euler_maruyama(sde: SDE, h: float | Tensor) -> EulerMaruyama:
+def euler_maruyama(sde: SDE, h: Scalar) -> EulerMaruyama:
     """Euler-Maruyama with step h: weak order 1.  With h = eta it nearly *is* the optimizer."""
     require_positive("h", h, "it is the integrator's step in model time")
     return EulerMaruyama(sde, h)
 
 
-def small_noise_srk(sde: SDE, h: float | Tensor) -> SmallNoiseSRK:
+def small_noise_srk(sde: SDE, h: Scalar) -> SmallNoiseSRK:
     """The small-noise stochastic Runge-Kutta scheme: two drifts, one diffusion a step.
 
     For a constant diffusion map the weak order is 2.  For a map whose covariance is O(eta) the weak bias is
@@ -114,7 +115,7 @@ def small_noise_srk(sde: SDE, h: float | Tensor) -> SmallNoiseSRK:
     return SmallNoiseSRK(sde, h)
 
 
-def heun(sde: SDE, h: float | Tensor) -> Heun:
+def heun(sde: SDE, h: Scalar) -> Heun:
     """Heun's method for an ODE (``noise_dim = 0``), order 2.
 
     Raises

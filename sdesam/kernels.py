@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from .calculus import Scalar
 from .landscapes import require_landscape
 from .noise import Noise, Normal
 from .oracles import Oracle
@@ -48,7 +49,7 @@ class Optimizer:
 
     update: Callable[[Oracle, Tensor, Any], Tensor]
     g: Oracle
-    eta: float | Tensor
+    eta: Scalar
 
     @property
     def noise(self) -> Noise:
@@ -85,7 +86,7 @@ class Optimizer:
         return state - self.eta * self.update(self.g, state, z)
 
 
-def optimizer(update: Callable[..., Tensor], g: Oracle, eta: float | Tensor) -> Optimizer:
+def optimizer(update: Callable[..., Tensor], g: Oracle, eta: Scalar) -> Optimizer:
     """The optimizer x⁺ = x − eta·G(g, x, z) of an update field, as a kernel with dt = eta.
 
     >>> from functools import partial
@@ -252,14 +253,14 @@ def coupled(*kernels: Kernel) -> Coupled:
     for kernel in kernels:
         if not isinstance(kernel.noise, Normal) or len(kernel.noise.shape) != 1:
             raise ValueError(f"{kernel.name} must have normal noise to be coupled, got {kernel.noise}.")
-    widths = {k.name: _shared(k) for k in kernels}
-    if len(set(widths.values())) > 1:
+    widths = [(k.name, _shared(k)) for k in kernels]
+    if len({width for _, width in widths}) > 1:
         raise ValueError(
             f"coupled kernels must share one noise dimension, got {widths}: the SDE's map must act on the "
             "optimizer's own normals (a root with more columns declares the others private)."
         )
     if any(abs(k.dt - kernels[0].dt) > 1e-9 * kernels[0].dt for k in kernels):
-        clocks = {k.name: k.dt for k in kernels}
+        clocks = [(k.name, k.dt) for k in kernels]
         raise ValueError(f"coupled kernels must last the same model time a step, got dt = {clocks}: subcycle one.")
     R = max(k.substeps for k in kernels)
     if any(R % k.substeps for k in kernels):

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .calculus import grad
+from .calculus import Scalar, grad
 from .landscapes import Landscape, dimension_of
 from .noise import Noise, Normal
 from .validation import require_count, require_nonnegative
@@ -92,14 +92,14 @@ class GaussianOracle:
     """
 
     mean: Landscape
-    sigma: float | Tensor | Callable[[Tensor], Tensor]
+    sigma: Scalar | Callable[[Tensor], Tensor]
     dim: int
     noise_dim: int
 
     def __init__(
         self,
         f: Landscape,
-        sigma: float | Tensor | Callable[[Tensor], Tensor],
+        sigma: Scalar | Callable[[Tensor], Tensor],
         *,
         dim: int | None = None,
         noise_dim: int | None = None,
@@ -123,7 +123,7 @@ class GaussianOracle:
             object.__setattr__(self, name, value)
 
     @classmethod
-    def from_covariance(cls, f: Landscape, covariance: Float[Tensor, "d d"]) -> GaussianOracle:
+    def from_covariance(cls, f: Landscape, covariance: Tensor) -> GaussianOracle:
         """The oracle with gradient-noise covariance Σ, through the symmetric root of Σ.
 
         Raises

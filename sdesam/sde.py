@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .calculus import Scalar
 from .oracles import Oracle
 from .validation import require_count, require_positive
 
@@ -43,8 +44,6 @@ class SDE:
     position: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
-        if not callable(self.coefficients):
-            raise TypeError(f"coefficients must be a function x -> (drift, diffusion), got {self.coefficients!r}.")
         require_count("noise_dim", self.noise_dim, least=0, why="it is the dimension of the Brownian motion")
         require_count("private_dim", self.private_dim, least=0, why="it counts components no partner shares")
         if self.private_dim > self.noise_dim:
@@ -55,7 +54,7 @@ class SDE:
 class _OneStepMoments:
     update: UpdateField
     g: Oracle
-    eta: float | Tensor
+    eta: Scalar
     nodes: tuple[Tensor, Tensor] | None
     order: int
 
@@ -80,7 +79,7 @@ class _OneStepMoments:
 def modified_equation(
     update: UpdateField,
     g: Oracle,
-    eta: float | Tensor,
+    eta: Scalar,
     *,
     order: int = 24,
     nodes: tuple[Tensor, Tensor] | None = None,

@@ -28,9 +28,9 @@ class Estimate:
 
     value: np.ndarray | float
     stderr: np.ndarray | float
-    n: np.ndarray | int
+    n: np.ndarray | int | np.integer
     method: str
-    heavy_tailed: np.ndarray | bool = False
+    heavy_tailed: np.ndarray | bool | np.bool_ = False
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Two-sided confidence interval from Student's t with n − 1 degrees of freedom.

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .calculus import grad, norm, over, unit
+from .calculus import Scalar, grad, norm, over, unit
 from .oracles import Oracle, align
 
 __all__ = ["dnsam", "dnsam_full_numerator", "sam", "sgd", "unified_sam", "usam"]
 
-Scalar = float | Tensor
 
 
 def sgd(g: Oracle, x: Tensor, z: Tensor, *, rho: Scalar = 0.0) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from ..calculus import Scalar
 from ..kernels import unwrap
 from ..oracles import Oracle
 from ..sde import SDE, modified_equation
@@ -23,7 +24,7 @@ _MODELS = {
 }
 
 
-def model_of(update: Callable[..., Tensor], g: Oracle, eta: float | Tensor) -> SDE:
+def model_of(update: Callable[..., Tensor], g: Oracle, eta: Scalar) -> SDE:
     """The paper's SDE of an update (seen through ``functools.partial``), else its ``modified_equation``.
 
     Raises

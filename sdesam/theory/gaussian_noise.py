@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..calculus import unit
+from ..calculus import Scalar, unit
 from ..special import HalfLineInterpolant, interpolate
 from ..validation import require_count, require_positive
 
@@ -72,7 +72,7 @@ class DirectionLaw:
         return across * w + (along - across) * self.axis * (self.axis * w).sum(-1, keepdim=True)
 
 
-def direction_law(m: Float[Tensor, "*batch d"], s: float | Tensor) -> DirectionLaw:
+def direction_law(m: Float[Tensor, "*batch d"], s: Scalar) -> DirectionLaw:
     """Moments of the direction of W = m + N(0, s² I): the formulas in the module's docstring.
 
     Accuracy about 1e-13 relative for E|W|, E v, E P at any d and q; about 1e-11 absolute for R.
@@ -97,13 +97,13 @@ def effective_radius_factor(d: int) -> float:
     """A_d = Γ((d+1)/2)/(√2 Γ(d/2+1)), about 1/√d: where |∇f| ≪ s√d, SAM acts as USAM of radius rho A_d/s.
 
     >>> [round(effective_radius_factor(d), 4) for d in (1, 2, 20, 100)]
-    [0.7979, 0.6267, 0.2208, 0.0997]
+    [0.7979, 0.6267, 0.2208, 0.0998]
     """
     require_count("d", d, least=1, why="it is the dimension of the gradient noise")
     return float(np.sqrt(2 / np.pi) * _quadrature(np.zeros(1), d, 0, d)[0])
 
 
-def covariance(law: DirectionLaw, s: float | Tensor) -> Float[Tensor, "*batch d d"]:
+def covariance(law: DirectionLaw, s: Scalar) -> Float[Tensor, "*batch d d"]:
     """Cov v = s² (E P)² + R as a matrix, for small d and for checks."""
     across = s * s * law.across**2 + law.residual_across
     along = s * s * law.along**2 + law.residual_along

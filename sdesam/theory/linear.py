@@ -10,7 +10,7 @@ vectors, and affinity is verified at random points, so a faulty kernel cannot hi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
 
 _AFFINITY = 1e-10  # relative violation of affinity that is still rounding
 Matrix = np.ndarray
+Vector = np.ndarray | Sequence[float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +102,13 @@ def linear_sde(sde: SDE, dim: int) -> LinearSDE:
     return LinearSDE(D, c, B @ B.T)
 
 
-def chain_path(chain: AffineChain, x0: Matrix, steps: int, covariance: Matrix | None = None) -> GaussianPath:
+def chain_path(chain: AffineChain, x0: Vector, steps: int, covariance: Matrix | None = None) -> GaussianPath:
     """Moments of the chain at steps 0..steps from a fixed (or Gaussian) start."""
     require_count("steps", steps, least=1, why="a path needs a step")
     return _iterate(chain.A, chain.a, chain.Q, x0, steps, covariance)
 
 
-def sde_path(sde: LinearSDE, x0: Matrix, h: float, steps: int, covariance: Matrix | None = None) -> GaussianPath:
+def sde_path(sde: LinearSDE, x0: Vector, h: float, steps: int, covariance: Matrix | None = None) -> GaussianPath:
     """Moments of the SDE at times 0, h, .., steps·h, exact to rounding."""
     require_positive("h", h, "it is the model time between two looks")
     require_count("steps", steps, least=1, why="a path needs a step")
@@ -131,7 +132,7 @@ def stationary_sde(sde: LinearSDE) -> Matrix:
     return solve_continuous_lyapunov(sde.D, -sde.Q)
 
 
-def _iterate(A: Matrix, a: Matrix, Q: Matrix, x0: Matrix, steps: int, C: Matrix | None) -> GaussianPath:
+def _iterate(A: Matrix, a: Matrix, Q: Matrix, x0: Vector, steps: int, C: Matrix | None) -> GaussianPath:
     d = len(a)
     mean, cov = np.empty((steps + 1, d)), np.empty((steps + 1, d, d))
     mean[0], cov[0] = np.asarray(x0, float), np.zeros((d, d)) if C is None else C

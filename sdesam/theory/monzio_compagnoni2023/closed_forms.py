@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from ...calculus import grad, norm
+from ...calculus import Scalar, grad, norm
 from ...landscapes import Landscape
 from ...oracles import GaussianOracle
 from ...validation import require_nonnegative, require_positive
@@ -21,19 +21,19 @@ __all__ = [
 ]  # fmt: skip
 
 
-def usam_loss(f: Landscape, *, rho: float | Tensor) -> Landscape:
+def usam_loss(f: Landscape, *, rho: Scalar) -> Landscape:
     """f + rho/2 |∇f|²: minus its gradient is USAM's drift for additive noise.  Source: the slides."""
     require_nonnegative("rho", rho, "it is the ascent radius")
     return lambda x: f(x) + rho / 2 * (grad(f)(x) ** 2).sum(-1)
 
 
-def dnsam_loss(f: Landscape, *, rho: float | Tensor) -> Landscape:
+def dnsam_loss(f: Landscape, *, rho: Scalar) -> Landscape:
     """f + rho |∇f|: minus its gradient is the drift of DNSAM and of full-batch SAM.  Source: recalled."""
     require_nonnegative("rho", rho, "it is the ascent radius")
     return lambda x: f(x) + rho * norm(grad(f)(x))
 
 
-def sam_loss(g: GaussianOracle, *, rho: float | Tensor) -> Landscape:
+def sam_loss(g: GaussianOracle, *, rho: Scalar) -> Landscape:
     """f + rho E|∇f_γ| for isotropic Gaussian noise: minus its gradient is SAM's drift.  Source: the slides."""
     require_nonnegative("rho", rho, "it is the ascent radius")
     return lambda x: g.mean(x) + rho * direction_law(grad(g.mean)(x), g.sigma).length  # pyright: ignore

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...calculus import grad, grad_and_hessian, norm, over, unit
+from ...calculus import Scalar, grad, grad_and_hessian, norm, over, unit
 from ...landscapes import Landscape
 from ...oracles import ExactOracle, GaussianOracle, Oracle, is_additive
 from ...sde import SDE, LinearMap
@@ -26,7 +26,6 @@ __all__ = [
     "usam_sde",
 ]  # fmt: skip
 
-Scalar = float | Tensor
 
 
 def sgd_sde(g: Oracle, *, eta: Scalar, rho: Scalar = 0.0) -> SDE:
@@ -200,7 +199,7 @@ def _additive(form: Callable, name: str, g: Oracle, eta: Scalar, rho: Scalar) ->
 
 
 def _sam(g: Oracle, eta: Scalar, rho: Scalar, *, full: bool) -> SDE:
-    if isinstance(g, ExactOracle) or getattr(g, "sigma", None) == 0:
+    if isinstance(g, ExactOracle) or _is_zero(getattr(g, "sigma", None)):
         return _additive(_DnsamCoefficients, "sam_sde", g, eta, rho)  # without noise SAM is DNSAM
     if not is_additive(g) or _is_matrix(g.sigma):  # pyright: ignore[reportAttributeAccessIssue]
         raise ValueError(
@@ -211,6 +210,10 @@ def _sam(g: Oracle, eta: Scalar, rho: Scalar, *, full: bool) -> SDE:
     d = g.noise.size  # pyright: ignore[reportAttributeAccessIssue]
     coefficients = _SamCoefficients(g, eta, rho, full)  # pyright: ignore[reportArgumentType]
     return SDE(coefficients, noise_dim=2 * d if full else d, private_dim=d if full else 0)
+
+
+def _is_zero(sigma: object) -> bool:
+    return isinstance(sigma, (int, float)) and sigma == 0
 
 
 def _is_matrix(sigma: object) -> bool:

@@ -1,0 +1,46 @@
+# make repro   figures/ and paper_repro.md, from nothing but Python >= 3.11, pip and make
+# make test    static checks, unit tests, doctests
+# make smoke   every experiment in a small version, to a temporary folder
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: repro test smoke slow lint clean
+repro: .venv/experiments.stamp
+	@echo "== running the experiments: writes figures/ and paper_repro.md"
+	$(BIN)/sdesam repro
+
+test: .venv/dev.stamp lint
+	@echo "== unit tests and doctests"
+	$(BIN)/python -m pytest -n 2
+
+smoke: .venv/experiments.stamp
+	@echo "== every experiment, small, to a temporary folder"
+	$(BIN)/sdesam repro --smoke
+
+slow: .venv/dev.stamp
+	$(BIN)/python -m pytest -n 2 -m slow
+
+lint: .venv/dev.stamp
+	@echo "== ruff, pyright"
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/pyright --pythonpath $(BIN)/python > .venv/pyright.log || { cat .venv/pyright.log; exit 1; }
+
+# The stamps make a second run start at once; they are renewed when the files beside them change.
+.venv/bin/python:
+	@echo "== creating .venv"
+	$(PYTHON) -m venv .venv
+
+.venv/experiments.stamp: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "== installing what the experiments need (about 1.5 GB, a minute)"
+	$(PIP) -e ".[experiments]"
+	@touch $@
+
+.venv/dev.stamp: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "== installing what the tests need"
+	$(PIP) -e ".[dev]"
+	@touch $@ .venv/experiments.stamp
+
+clean:
+	rm -rf .venv results .pytest_cache .ruff_cache

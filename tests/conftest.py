@@ -1,0 +1,21 @@
+"""Shapes and types are checked at run time in the tests; one torch thread a worker; hypothesis derandomised."""
+
+from jaxtyping import install_import_hook
+
+install_import_hook("sdesam", "beartype.beartype")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+torch.set_num_threads(1)
+settings.register_profile("suite", derandomize=True, deadline=None, max_examples=40)
+settings.load_profile("suite")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request):
+    """Every device there is; CUDA is skipped, visibly, where there is none."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return torch.device(request.param)
