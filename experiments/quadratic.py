@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import sdesam as ss
-from sdesam.experiments import Verdict, flipped, judge, within, z_score
+from sdesam.experiments import Verdict, flipped, judge, packed, trusted, unpacked, within, z_score
 from sdesam.plotting import estimate_line, new_figure, theory_line
 from sdesam.theory import linear, model_of
 from sdesam.theory import monzio_compagnoni2023 as mc23
@@ -70,16 +70,24 @@ def run(c: Config) -> dict[str, np.ndarray]:
             kernel, x0, steps=c.steps, save_every=c.save_every, observables=observables, n=c.n, seed=c.seed
         )
         for key in observables:
-            e = moments.estimate(key)
-            out[f"{name}/{key}"] = np.stack([e.value, e.stderr])
+            out[f"{name}/{key}"] = packed(moments.estimate(key))
         if name in ("SGD", "USAM"):
-            chain = linear.chain_path(linear.affine_chain(optimizer, c.d), x0, c.steps)
+            chain = linear.chain_path(by_hand(H, c, c.rho if name == "USAM" else 0.0), x0, c.steps)
             exact = linear.sde_path(linear.linear_sde(model, c.d), x0, c.eta, c.steps)
             scheme = linear.chain_path(linear.affine_chain(fine(model, c), c.d), x0, c.steps)
             out[f"{name}/exact algorithm"] = chain.quadratic(H)[:: c.save_every]
             out[f"{name}/exact sde"] = exact.quadratic(H)[:: c.save_every]
+            out[f"{name}/exact stationary"] = (
+                np.trace(H @ linear.stationary_sde(linear.linear_sde(model, c.d))) / 2
+            )
             out[f"{name}/exact scheme"] = scheme.quadratic(H)[:: c.save_every]
     return out
+
+
+def by_hand(H: np.ndarray, c: Config, rho: float) -> linear.AffineChain:
+    """USAM's map from its displayed equation, x⁺ = x − eta (I + rho H)(H x + Z), not probed from the code."""
+    B = np.eye(c.d) + rho * H
+    return linear.AffineChain(np.eye(c.d) - c.eta * B @ H, np.zeros(c.d), c.eta**2 * c.sigma**2 * B @ B)
 
 
 def fine(sde: ss.SDE, c: Config) -> ss.Kernel:
@@ -109,18 +117,19 @@ def figure(r: dict[str, np.ndarray], c: Config):
     left, right = axes[0]
     for name in METHODS:
         for key, kind in (("algorithm", "algorithm"), ("sde", "SDE")):
-            e = ss.Estimate(*r[f"{name}/{key}"], c.n, "Monte Carlo")
+            e = unpacked(r[f"{name}/{key}"], c.n)
             label = f"{name}: algorithm, SDE" if kind == "algorithm" else None
             estimate_line(left, r["t"], e, method=name, kind=kind, label=label, every=3)
         for key, kind in (("own error", "algorithm"), ("sgd error", "SDE")):
             if name == "SGD" and kind == "SDE":
                 continue
-            value, stderr = r[f"{name}/{key}"][:, 1:]
-            e = ss.Estimate(np.abs(value), stderr, c.n, "Monte Carlo")
+            e = unpacked(np.abs(r[f"{name}/{key}"][:, 1:]), c.n)
             estimate_line(right, r["t"][1:], e, method=name, kind=kind, label=None, marker="")
     floor = floors(c)
     for name, level in (("USAM", floor["USAM"]), ("SGD", floor["SGD"]), ("SAM", floor["SAM chain"])):
-        theory_line(left, r["t"][-12:], np.full(12, level), method=name, label="stationary, formula" if name == "SAM" else None)
+        late = r["t"][-12:]
+        label = "stationary, formula" if name == "SAM" else None
+        theory_line(left, late, np.full(len(late), level), method=name, label=label)
     left.set(xlabel=r"time $t=k\eta$", ylabel=r"mean loss $E\,f$", yscale="log")
     right.set(xlabel=r"time $t=k\eta$", ylabel=r"$|E\,f(x_k)-E\,f(X_{k\eta})|$", yscale="log", ylim=(3e-5, 1))
     left.legend()
@@ -132,30 +141,39 @@ def figure(r: dict[str, np.ndarray], c: Config):
 
 def verdicts(r: dict[str, np.ndarray], c: Config) -> list[Verdict]:
     floor = floors(c)
-    return [usam_floor(r, c, floor), sam_floor(r, c, floor), *(exactness(r, name) for name in ("SGD", "USAM")),
+    return [usam_floor(r, c, floor), sam_floor(r, c, floor), *(exactness(r, c, name) for name in ("SGD", "USAM")),
             *(own_model(r, c, name) for name in ("USAM", "DNSAM", "SAM"))]  # fmt: skip
 
 
 def usam_floor(r: dict[str, np.ndarray], c: Config, floor: dict[str, float]) -> Verdict:
-    value, stderr = r["USAM/sde"][:, -1]
-    shift = r["USAM/exact scheme"][-1] - floor["USAM"]  # known: Euler's bias and the rest of the transient
+    e = unpacked(r["USAM/sde"], c.n)[-1]
+    value, stderr = float(e.value), float(e.stderr)
+    shift = (
+        r["USAM/exact scheme"][-1] - r["USAM/exact stationary"]
+    )  # Euler's bias and the rest of the transient
     wrong = {"SGD's floor": floor["SGD"], "noise without I + rho H": floor["USAM drift only"]}
+    wrong["1.5 times the formula"] = 1.5 * floor["USAM"]
     z = {name: z_score(value - shift, level, stderr) for name, level in wrong.items()}
     return Verdict(
         claim="quadratic-usam-floor",
         statement="The stationary loss of USAM's SDE on a convex quadratic is (eta/4) tr((I + rho H)Σ)",
         source="Monzio Compagnoni et al. 2023, recalled (not re-read)",
-        criterion="simulated loss at the end, less the scheme's exactly known bias, within 4 s.e. of the formula",
+        criterion="simulated final loss, less Euler's and the transient's bias (from Lyapunov equations), within 4 s.e. of the formula",
         paper_value=f"{floor['USAM']:.5f} (their formula, our parameters)",
         observed=f"{value - shift:.5f} ± {stderr:.5f} (n = {c.n})",
         rejects="; ".join(f"{name} (z = {score:.0f})" for name, score in z.items()),
-        verdict=judge([within(value - shift, floor["USAM"], stderr)], [s > 4 for s in z.values()], given=True),
+        verdict=judge(
+            [within(value - shift, floor["USAM"], stderr) if trusted(e) else None],
+            [s > 4 for s in z.values()],
+            given=True,
+        ),
         expected="reproduced",
     )
 
 
 def sam_floor(r: dict[str, np.ndarray], c: Config, floor: dict[str, float]) -> Verdict:
-    value, stderr = r["SAM/algorithm"][:, -1]
+    e = unpacked(r["SAM/algorithm"], c.n)[-1]
+    value, stderr = float(e.value), float(e.stderr)
     margin = 0.02 * floor["SAM chain"]  # derived: three times |∇f|²/(2 sigma²(d + 2)), the neglected term
     wrong = {"SGD's floor": floor["SGD"], "USAM's floor at the same rho": floor["USAM"]}
     z = {name: max(abs(value - level) - margin, 0.0) / stderr for name, level in wrong.items()}
@@ -168,32 +186,45 @@ def sam_floor(r: dict[str, np.ndarray], c: Config, floor: dict[str, float]) -> V
         observed=f"{value:.5f} ± {stderr:.5f} (n = {c.n}); formula {floor['SAM chain']:.5f}",
         rejects="; ".join(f"{name} (z = {score:.0f})" for name, score in z.items()),
         verdict=judge(
-            [abs(value - floor["SAM chain"]) <= 4 * stderr + margin], [s > 4 for s in z.values()], given=False
+            [abs(value - floor["SAM chain"]) <= 4 * stderr + margin if trusted(e) else None],
+            [s > 4 for s in z.values()],
+            given=False,
         ),
         expected="qualitatively",
     )
 
 
-def exactness(r: dict[str, np.ndarray], name: str) -> Verdict:
-    value, stderr = r[f"{name}/algorithm"][:, 1:]
+def exactness(r: dict[str, np.ndarray], c: Config, name: str) -> Verdict:
+    e = unpacked(r[f"{name}/algorithm"][:, 1:], c.n)
+    value, stderr = np.asarray(e.value), np.asarray(e.stderr)
     exact, sde = r[f"{name}/exact algorithm"][1:], r[f"{name}/exact sde"][1:]
     worst, apart = np.max(np.abs(value - exact) / stderr), np.max(np.abs(value - sde) / stderr)
     bound = simultaneous(len(value))
     return Verdict(
         claim=f"quadratic-{name.lower()}-exact",
         statement=f"The simulated mean loss of {name} is the exact one at every saved step",
-        source="check of this toolkit against matrix recursions",
+        source="check of this toolkit against matrix recursions written from the displayed update",
         criterion=f"largest deviation over {len(value)} times below {bound:.1f} s.e. (99.9 %, Bonferroni)",
         paper_value="none given",
         observed=f"largest deviation {worst:.1f} s.e.",
         rejects=f"the exact mean of its SDE instead of the chain's (largest deviation {apart:.0f} s.e.)",
-        verdict=judge([bool(worst < bound)], [bool(apart > bound)], given=False),
+        verdict=judge([bool(worst < bound) if trusted(e) else None], [bool(apart > bound)], given=False),
         expected="qualitatively",
     )
 
 
 def own_model(r: dict[str, np.ndarray], c: Config, name: str) -> Verdict:
-    own, plain, flip = (sup(*r[f"{name}/{key} error"][:, 1:]) for key in ("own", "sgd", "flipped"))
+    errors = [unpacked(r[f"{name}/{key} error"][:, 1:], c.n) for key in ("own", "sgd", "flipped")]
+    own, plain, flip = (sup(np.asarray(e.value), np.asarray(e.stderr)) for e in errors)
+    holds = (
+        None
+        if not trusted(*errors[:2])
+        else True
+        if own[1] < plain[0]
+        else False
+        if plain[1] < own[0]
+        else None
+    )
     return Verdict(
         claim=f"quadratic-{name.lower()}-own-sde",
         statement=f"The SDE of {name} follows it more closely than the SDE of SGD does",
@@ -202,7 +233,7 @@ def own_model(r: dict[str, np.ndarray], c: Config, name: str) -> Verdict:
         paper_value="none given",
         observed=f"own SDE in [{own[0]:.4f}, {own[1]:.4f}], SGD's in [{plain[0]:.4f}, {plain[1]:.4f}] (n = {c.n})",
         rejects=f"its SDE with the sign of rho turned, [{flip[0]:.4f}, {flip[1]:.4f}]",
-        verdict=judge([own[1] < plain[0]], [not flip[1] < plain[0]], given=False),
+        verdict=judge([holds], [flip[0] > plain[1]], given=False),
         expected="qualitatively",
     )
 
@@ -216,5 +247,3 @@ def simultaneous(count: int) -> float:
 def sup(value: np.ndarray, stderr: np.ndarray) -> tuple[float, float]:
     q = simultaneous(len(value))
     return max(0.0, float((np.abs(value) - q * stderr).max())), float((np.abs(value) + q * stderr).max())
-
-

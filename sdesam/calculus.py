@@ -23,7 +23,8 @@ def norm(v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
 
     Notes
     -----
-    The squares underflow below about 1e-154 in float64 (1e-19 in float32); such a vector counts as zero.
+    The squares underflow below about 1e-154 in float64 (1e-19 in float32), where the vector counts as zero, and
+    overflow above the reciprocal, where its direction does.
     """
     return torch.linalg.vector_norm(v, dim=-1)
 
@@ -72,6 +73,10 @@ def grad_and_hessian(f: Field) -> Callable[[Tensor], tuple[Tensor, Field]]:
             if v.shape == x.shape:
                 return pullback(v)[0]
             shape = torch.broadcast_shapes(v.shape, x.shape)
+            if (
+                shape[len(shape) - x.ndim :] != x.shape
+            ):  # an axis inside x's own is broadcast: start from more points
+                return hvp(f)(x.expand(shape).clone(), v.expand(shape))
             vectors = v.expand(shape).reshape(-1, *x.shape)
             return torch.func.vmap(lambda u: pullback(u)[0])(vectors).reshape(shape)
 
@@ -83,7 +88,7 @@ def grad_and_hessian(f: Field) -> Callable[[Tensor], tuple[Tensor, Field]]:
 def hvp(f: Field) -> Callable[[Tensor, Tensor], Tensor]:
     """Hessian-vector product (x, v) ↦ ∇²f(x) v, both ``(..., d)``; no d x d matrix is formed."""
 
-    def product(x: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+    def product(x: Float[Tensor, "*points d"], v: Float[Tensor, "*vectors d"]) -> Float[Tensor, "*both d"]:
         _, apply = grad_and_hessian(f)(x)
         return apply(v)
 

@@ -18,7 +18,7 @@ from .kernels import Kernel
 from .noise import Normal, normals
 from .observables import Observable
 from .statistics import Moments
-from .validation import require_count, require_nonnegative
+from .validation import as_floats, require_count, require_nonnegative
 
 __all__ = ["Cloud", "DivergenceWarning", "simulate", "trajectories"]
 
@@ -81,19 +81,20 @@ def simulate(
         When replicates become non-finite.
     """
     start, d = _prepare(kernel, x0, n=n, steps=steps, save_every=save_every, engine=engine)
-    measured = {**observables, **(internals or {})}
-    names = tuple(measured)
+    names = (*observables, *(internals or {}))
+    if len(set(names)) < len(names):
+        raise ValueError(f"internals must not reuse names of observables, got {names}.")
     if not names:
         raise ValueError("observables must name at least one function, got an empty mapping.")
     edges = _edges(histograms or {}, names)
     saved = _saved_steps(steps, save_every)
     total: Moments | None = None
+    width = max(d, getattr(kernel.noise, "size", d) // 4, len(saved) * len(names) ** 2 // UNIT)
     with reporting(progress, n * steps, kernel.name) as advance:
-        for block in blocks(n, d):
-            values = _observe(kernel, block, start, observables, internals or {}, saved, seed, advance)
-            for low in range(0, block.count, UNIT):
-                unit = values[..., low : low + UNIT]
-                part = Moments.of(unit, names=names, steps=saved, dt=float(kernel.dt), edges=edges)
+        for block in blocks(n, width):
+            for part in _unit_moments(
+                kernel, block, start, observables, internals or {}, saved, edges, seed, advance
+            ):
                 total = part if total is None else total.merge(part)
     assert total is not None  # n >= 1
     _report_divergence(kernel, total, n)
@@ -128,37 +129,59 @@ def trajectories(
 
 
 # ----------------------------------------------------------------- observing a block
-def _observe(
+def _unit_moments(
     kernel: Kernel,
     block: Block,
     start: Start,
     observables: Mapping[str, Observable],
     internals: Mapping[str, Callable[[Any], Tensor]],
     saved: np.ndarray,
+    edges: Mapping[str, np.ndarray],
     seed: int,
     advance: Callable[[int], None],
-) -> np.ndarray:
-    """Values (S, K, count) of a block, float64; position's divergence spreads to all observables."""
-    out = np.empty((len(saved), len(observables) + len(internals), block.count))
-    slot = {int(k): i for i, k in enumerate(saved)}
+) -> list[Moments]:
+    """Moments of each unit of a block.  Every saved step is reduced at once, so memory does not grow with steps·n."""
+    names = (*observables, *internals)
+    sizes = [min(UNIT, block.count - low) for low in range(0, block.count, UNIT)]
+    found: list[list[Moments]] = [[] for _ in sizes]
+    keep = set(saved.tolist())
 
     def look(k: int, state: Any) -> bool:
-        if k in slot:
-            x = kernel.position(state)
-            finite = torch.isfinite(x).reshape(len(x), -1).all(-1)
-            found = [_measure(name, phi(x), x, finite, k) for name, phi in observables.items()]
-            found += [_measure(name, read(state), x, finite, k) for name, read in internals.items()]
-            values = torch.stack(found).masked_fill(~finite, torch.nan)
-            out[slot[k]] = values[:, : block.count].cpu().numpy()
+        if k in keep:
+            values = _observe(kernel, state, observables, internals, k)
+            for u, (parts, size) in enumerate(zip(found, sizes, strict=True)):
+                unit = np.full((1, len(names), UNIT), np.nan)  # a unit is summed at full length whatever n is
+                unit[0, :, :size] = values[:, u * UNIT : u * UNIT + size]
+                step = np.array([k])
+                parts.append(
+                    Moments.of(unit, names=names, steps=step, dt=float(kernel.dt), edges=edges, size=size)
+                )
         if k:
             advance(block.count)
         return False
 
     visit(kernel, block, start, steps=int(saved[-1]), seed=seed, look=look)
-    return out
+    return [Moments.over_time(parts) for parts in found]
+
+
+def _observe(
+    kernel: Kernel,
+    state: Any,
+    observables: Mapping[str, Observable],
+    internals: Mapping[str, Callable[[Any], Tensor]],
+    k: int,
+) -> np.ndarray:
+    """Values (K, rows) in float64; a non-finite position makes all of its row NaN."""
+    x = kernel.position(state)
+    finite = torch.isfinite(x).reshape(len(x), -1).all(-1)
+    values = [_measure(name, phi(x), x, finite, k) for name, phi in observables.items()]
+    values += [_measure(name, read(state), x, finite, k) for name, read in internals.items()]
+    return torch.stack(values).masked_fill(~finite, torch.nan).cpu().numpy()
 
 
 def _measure(name: str, value: Tensor, x: Tensor, finite: Tensor, k: int) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise ValueError(f"observable {name!r} must return a tensor of shape ({len(x)},), got {value!r}.")
     if value.shape != (len(x),):
         pair = " A coupled kernel's position is (n, members, d): use difference(phi) or of_member(phi, i)."
         raise ValueError(
@@ -183,7 +206,9 @@ def _prepare(
     require_count("steps", steps, least=1, why="a run needs a step")
     require_count("save_every", save_every, least=1, why="it counts steps between looks")
     if steps % save_every:
-        raise ValueError(f"save_every must divide steps = {steps}, so that the last step is saved, got {save_every}.")
+        raise ValueError(
+            f"save_every must divide steps = {steps}, so that the last step is saved, got {save_every}."
+        )
     if engine not in ("auto", "eager"):
         raise ValueError(f"engine must be 'auto' or 'eager', got {engine!r}.")
     if isinstance(x0, Cloud):
@@ -195,13 +220,7 @@ def _prepare(
 
 def as_points(name: str, x0: Points, n: int | None) -> Tensor:
     """A float tensor ``(d,)`` or ``(n, d)``; lists and arrays become float64 whatever the default dtype."""
-    if not isinstance(x0, Tensor):
-        array = np.asarray(x0)
-        if array.dtype.kind in "iub":
-            raise TypeError(f"{name} must hold floats, got {array.dtype}: write 1.0 instead of 1.")
-        x0 = torch.as_tensor(array if array.dtype == np.float32 else array.astype(np.float64))
-    if x0.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"{name} must hold float32 or float64, got {x0.dtype}.")
+    x0 = as_floats(name, x0)
     if x0.ndim not in (1, 2) or 0 in x0.shape or (x0.ndim == 2 and n is None):
         raise ValueError(f"{name} must have shape (d,) or (n, d), got {tuple(x0.shape)}.")
     if x0.ndim == 2 and x0.shape[0] != n:

@@ -15,6 +15,7 @@ from .engine.eager import blocks, visit
 from .ensembles import Cloud, Points, _prepare
 from .kernels import Kernel
 from .statistics import Estimate
+from .validation import require_count
 
 __all__ = ["ExitTimes", "first_exit"]
 
@@ -56,6 +57,7 @@ class ExitTimes:
 
         Valid because censoring happens at the end only.
         """
+        _require_level(level)
         half = math.sqrt(math.log(2 / (1 - level)) / (2 * self.n))
         return np.clip(self.survival - half, 0, 1), np.clip(self.survival + half, 0, 1)
 
@@ -63,6 +65,7 @@ class ExitTimes:
         """Median exit time and a distribution-free interval from order statistics; inf where censored."""
         from scipy.stats import binom
 
+        _require_level(level)
         low, high = binom.ppf([(1 - level) / 2, (1 + level) / 2], self.n, 0.5)
         middle, last = math.ceil(self.n / 2), float(high) + 1
         return self._order_statistic(middle), self._order_statistic(float(low)), self._order_statistic(last)
@@ -78,12 +81,18 @@ class ExitTimes:
         return Estimate(mean, stderr, self.n, name)
 
     def escaped(self) -> Estimate:
-        """Fraction seen outside by the end, binomial standard error."""
-        p = 1 - self.censored / self.n
-        return Estimate(p, math.sqrt(p * (1 - p) / self.n), self.n, "Monte Carlo")
+        """Fraction seen outside by the end.
+
+        The binomial standard error is taken at (k + ½)/(n + 1), so that 0 of n is not reported as certain.
+        """
+        k = self.n - self.censored
+        p = (k + 0.5) / (self.n + 1)
+        return Estimate(k / self.n, math.sqrt(p * (1 - p) / self.n), self.n, "Monte Carlo")
 
     def _order_statistic(self, rank: float | int) -> float:
-        reached = np.flatnonzero(np.cumsum(self.counts) >= max(rank, 1))
+        if rank < 1:
+            return 0.0
+        reached = np.flatnonzero(np.cumsum(self.counts) >= rank)
         return float(self.times[reached[0]]) if len(reached) else math.inf
 
 
@@ -107,6 +116,7 @@ def first_exit(
     ValueError, TypeError
         As ``simulate``, or when ``inside`` does not return one boolean per replicate.
     """
+    require_count("max_steps", max_steps, least=1, why="an exit needs a step")
     start, d = _prepare(kernel, x0, n=n, steps=max_steps, save_every=1, engine="auto")
     counts, diverged = np.zeros(max_steps + 1, np.int64), 0
     for block in blocks(n, d):
@@ -127,8 +137,15 @@ def first_exit(
     return ExitTimes(counts, n - int(counts.sum()), diverged, float(kernel.dt))
 
 
+def _require_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), got {level!r}: it is a coverage probability.")
+
+
 def _ask(inside: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     answer = inside(x)
+    if not isinstance(answer, Tensor):
+        raise ValueError(f"inside must return a tensor of booleans, got {answer!r}.")
     if answer.dtype != torch.bool or answer.shape != (len(x),):
         raise ValueError(
             f"inside must return booleans of shape ({len(x)},), got {answer.dtype} of shape {tuple(answer.shape)}."

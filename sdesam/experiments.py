@@ -19,6 +19,7 @@ import json
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -28,12 +29,14 @@ from typing import Any
 
 import numpy as np
 
+from .ensembles import DivergenceWarning
 from .plotting import save, style
 from .sde import SDE
+from .statistics import Estimate
 
 __all__ = [
-    "VERDICTS", "Verdict", "discover", "execute", "find_experiments", "flipped", "judge", "judge_order",
-    "unexpected", "within", "z_score",
+    "VERDICTS", "Verdict", "discover", "execute", "find_experiments", "flipped", "judge", "judge_order", "packed",
+    "trusted", "unexpected", "unpacked", "within", "z_score",
 ]  # fmt: skip
 
 VERDICTS = ("reproduced", "qualitatively", "in part", "not reproduced", "inconclusive", "not attempted")
@@ -75,16 +78,17 @@ class Verdict:
                 raise ValueError(f"{name} must be one of {', '.join(VERDICTS)}, got {getattr(self, name)!r}.")
 
 
-def judge(holds: Sequence[bool], refused: Sequence[bool], *, given: bool) -> str:
+def judge(holds: Sequence[bool | None], refused: Sequence[bool], *, given: bool) -> str:
     """The verdict of named criteria, given that each planted wrong model was refused.
 
-    All hold: "reproduced" where the paper gives the number, else "qualitatively".  Some hold: "in part".
-    None holds: "not reproduced".  A wrong model that passes makes the check worthless: "inconclusive".
+    A criterion holds (True), its complement is established (False), or neither (None).  All hold: "reproduced"
+    where the paper gives the number, else "qualitatively".  Some hold: "in part".  All complements established:
+    "not reproduced".  Anything undecided, or a wrong model that passes: "inconclusive".
 
     >>> judge([True, True], [True], given=False), judge([False], [True], given=True), judge([True], [False], given=True)
     ('qualitatively', 'not reproduced', 'inconclusive')
     """
-    if not all(refused):
+    if not all(refused) or any(h is None for h in holds):
         return "inconclusive"
     if all(holds):
         return "reproduced" if given else "qualitatively"
@@ -108,9 +112,27 @@ def flipped(model: SDE) -> SDE:
     return replace(model, coefficients=replace(coefficients, rho=-coefficients.rho))  # pyright: ignore
 
 
+def packed(estimate: Estimate) -> np.ndarray:
+    """Value, standard error and heavy-tail flag as one array (3, S), for results."""
+    return np.stack([np.broadcast_to(part, np.shape(estimate.value)) for part in
+                     (estimate.value, estimate.stderr, estimate.heavy_tailed)])  # fmt: skip
+
+
+def unpacked(array: np.ndarray, n: int) -> Estimate:
+    """The estimate that ``packed`` stored."""
+    return Estimate(array[0], array[1], n, "Monte Carlo", array[2] > 0)
+
+
+def trusted(*estimates: Estimate) -> bool:
+    """Whether no replicate carries over 5 % of a variance: else no verdict may rest on these numbers."""
+    return not any(np.any(e.heavy_tailed) for e in estimates)
+
+
 def z_score(value: float, target: float, stderr: float) -> float:
-    """|value − target| in standard errors."""
-    return abs(value - target) / stderr
+    """|value − target| in standard errors; 0 for equal numbers, infinite for different exact ones."""
+    if value == target:
+        return 0.0
+    return abs(value - target) / stderr if stderr else float("inf")
 
 
 def within(value: float, target: float, stderr: float, *, sigmas: float = SIGMAS) -> bool:
@@ -166,7 +188,9 @@ def execute(path: Path, folder: Path, *, smoke: bool, results_folder: Path | Non
     script = load(path)
     config = script.SMOKE if smoke else script.Config()
     began = time.perf_counter()
-    results = {name: np.asarray(value) for name, value in script.run(config).items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DivergenceWarning)  # an experiment that loses paths must say so itself
+        results = {name: np.asarray(value) for name, value in script.run(config).items()}
     stem = Path(folder) / script.ID
     stem.parent.mkdir(parents=True, exist_ok=True)
     if results_folder is not None:
@@ -206,7 +230,10 @@ def _record(script: ModuleType, path: Path, config: Any, results: Mapping[str, n
         "caption": " ".join(script.CAPTION.split()),
         "minutes": script.MINUTES,
         "config": asdict(config),
-        "versions": {"python": platform.python_version(), **{name: version(name).split("+")[0] for name in _VERSIONS}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name).split("+")[0] for name in _VERSIONS},
+        },
         "source_hash": source_hash(path),
         "verdicts": [asdict(v) for v in script.verdicts(results, config)],
         "results": {name: _rounded(value) for name, value in results.items()},

@@ -16,7 +16,15 @@ from .noise import Normal
 from .sde import SDE, LinearMap
 from .validation import require_positive
 
-__all__ = ["EulerMaruyama", "Heun", "Integrator", "SmallNoiseSRK", "euler_maruyama", "heun", "small_noise_srk"]
+__all__ = [
+    "EulerMaruyama",
+    "Heun",
+    "Integrator",
+    "SmallNoiseSRK",
+    "euler_maruyama",
+    "heun",
+    "small_noise_srk",
+]
 
 
 @dataclass(frozen=True)
@@ -28,7 +36,7 @@ class Integrator:
 
     @property
     def noise(self) -> Normal:
-        """m standard normals dw; the Brownian increment is √h dw."""
+        """M standard normals dw; the Brownian increment is √h dw."""
         return Normal(self.sde.noise_dim, private=self.sde.private_dim)
 
     @property
@@ -38,7 +46,7 @@ class Integrator:
 
     @property
     def dt(self) -> float:
-        """h."""
+        """H."""
         return self.h  # pyright: ignore[reportReturnType]
 
     @property
@@ -50,6 +58,10 @@ class Integrator:
     def init(self, x0: Tensor) -> Tensor:
         """The state; the coefficients' shapes are checked on it."""
         state = x0 if self.sde.init is None else self.sde.init(x0)
+        if self.sde.dim is not None and state.shape[-1] != self.sde.dim:
+            raise ValueError(
+                f"x0 must have last dimension {self.sde.dim}, that of {self.name}, got {state.shape[-1]}."
+            )
         _require_shapes(self, state[:1])
         return state
 

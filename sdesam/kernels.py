@@ -74,6 +74,11 @@ class Optimizer:
 
     def init(self, x0: Tensor) -> Tensor:
         """The state is the iterate; the landscape is checked against it."""
+        dim = getattr(self.g, "dim", x0.shape[-1])
+        if x0.shape[-1] != dim:
+            raise ValueError(
+                f"x0 must have last dimension {dim}, that of {type(self.g).__name__}, got {x0.shape[-1]}."
+            )
         require_landscape(self.g.mean, x0[:1].reshape(-1))
         return x0
 
@@ -82,7 +87,7 @@ class Optimizer:
         return state
 
     def step(self, state: Tensor, z: Any) -> Tensor:
-        """x − eta·G(g, x, z)."""
+        """X − eta·G(g, x, z)."""
         return state - self.eta * self.update(self.g, state, z)
 
 
@@ -187,7 +192,7 @@ class Coupled:
     @property
     def noise(self) -> Normal:
         """The shared normals of one finest step, then each member's private ones."""
-        private = sum(_private(k) for k in self.kernels)
+        private = sum(_private(k) for k in {id(_source(k)): k for k in self.kernels}.values())
         return Normal(_shared(self.kernels[0]) + private, private=private)
 
     @property
@@ -227,11 +232,13 @@ class Coupled:
 
     def _deal(self, z: Tensor) -> list[Tensor]:
         m = _shared(self.kernels[0])
-        shared, parts, start = z[..., :m], [], m
+        own: dict[int, Tensor] = {}
+        parts, start = [], m
         for kernel in self.kernels:
-            stop = start + _private(kernel)
-            parts.append(torch.cat((shared, z[..., start:stop]), -1) if stop > start else shared)
-            start = stop
+            stop, source = start + _private(kernel), id(_source(kernel))
+            if source not in own:
+                own[source], start = z[..., start:stop], stop
+            parts.append(torch.cat((z[..., :m], own[source]), -1) if own[source].shape[-1] else z[..., :m])
         return parts
 
 
@@ -240,6 +247,7 @@ def coupled(*kernels: Kernel) -> Coupled:
 
     The finest member sets R substeps; a member with r substeps gets the sum of R/r normals over √(R/r).
     So an optimizer (r = 1) sees z = (W_((k+1)eta) − W_(k·eta))/√eta of the path that drives its SDE.
+    Private normals go to each SDE once: discretisations of one SDE object share them.
     Observe it through ``difference(phi)`` and ``of_member(phi, i)``.
 
     Raises
@@ -261,11 +269,19 @@ def coupled(*kernels: Kernel) -> Coupled:
         )
     if any(abs(k.dt - kernels[0].dt) > 1e-9 * kernels[0].dt for k in kernels):
         clocks = [(k.name, k.dt) for k in kernels]
-        raise ValueError(f"coupled kernels must last the same model time a step, got dt = {clocks}: subcycle one.")
+        raise ValueError(
+            f"coupled kernels must last the same model time a step, got dt = {clocks}: subcycle one."
+        )
     R = max(k.substeps for k in kernels)
     if any(R % k.substeps for k in kernels):
         raise ValueError(f"substeps must divide the largest, {R}, got {[k.substeps for k in kernels]}.")
     return Coupled(tuple(kernels))
+
+
+def _source(kernel: Kernel) -> object:
+    """What a kernel discretises: the SDE itself, or the kernel."""
+    inner = kernel.kernel if isinstance(kernel, Subcycled) else kernel
+    return getattr(inner, "sde", kernel) if not isinstance(inner, Subcycled) else _source(inner)
 
 
 def _private(kernel: Kernel) -> int:

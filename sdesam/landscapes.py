@@ -7,15 +7,16 @@ the same shape law is a landscape too.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .validation import require_count
+from .validation import as_floats, require_count
 
 __all__ = [
     "DoubleWell", "FiniteSum", "Landscape", "LogCosh", "Quadratic", "Saddle", "TanhNetwork",
@@ -51,17 +52,17 @@ class Quadratic:
 
     half: Float[Tensor, "d d"]
 
-    def __init__(self, H: Tensor) -> None:
-        H = torch.as_tensor(H)
+    def __init__(self, H: Tensor | np.ndarray | Sequence) -> None:
+        H = as_floats("H", H)
         if H.ndim != 2 or H.shape[0] != H.shape[1] or H.shape[0] == 0:
             raise ValueError(f"H must be a square matrix (d, d), got shape {tuple(H.shape)}.")
-        if not H.is_floating_point():
-            raise TypeError(f"H must hold floats, got {H.dtype}: write torch.tensor([[1.0, ...]]).")
         if not torch.isfinite(H).all():
             raise ValueError("H must be finite, got NaN or infinite entries.")
         worst = float((H - H.T).abs().max())
         if worst > 8 * torch.finfo(H.dtype).eps * float(H.abs().max()):
-            raise ValueError(f"H must be symmetric, |H - Hᵀ| is up to {worst:.2g}: pass (H + H.T)/2 if that is meant.")
+            raise ValueError(
+                f"H must be symmetric, |H - Hᵀ| is up to {worst:.2g}: pass (H + H.T)/2 if that is meant."
+            )
         object.__setattr__(self, "half", (H + H.T) / 4)
 
     @property
@@ -71,7 +72,7 @@ class Quadratic:
 
     @property
     def dim(self) -> int:
-        """d."""
+        """D."""
         return self.half.shape[0]
 
     @property
@@ -99,13 +100,17 @@ class Saddle:
 
     def __post_init__(self) -> None:
         values = tuple(float(e) for e in self.eigenvalues)
-        if not all(math.isfinite(e) for e in values) or not (min(values, default=0) < 0 < max(values, default=0)):
-            raise ValueError(f"eigenvalues must be finite and of both signs, got {values}: use Quadratic otherwise.")
+        if not all(math.isfinite(e) for e in values) or not (
+            min(values, default=0) < 0 < max(values, default=0)
+        ):
+            raise ValueError(
+                f"eigenvalues must be finite and of both signs, got {values}: use Quadratic otherwise."
+            )
         object.__setattr__(self, "eigenvalues", values)
 
     @property
     def dim(self) -> int:
-        """d."""
+        """D."""
         return len(self.eigenvalues)
 
     @property
@@ -272,7 +277,13 @@ def require_landscape(f: Landscape, x: Tensor) -> None:
     if dim is not None and x.shape[-1] != dim:
         raise ValueError(f"x0 must have last dimension {dim}, that of {type(f).__name__}, got {x.shape[-1]}.")
     points = x.expand(2, 3, -1).clone()
-    shape = tuple(f(points).shape)
+    try:
+        value = f(points)
+    except Exception as error:
+        raise ValueError(
+            f"the landscape failed on points of shape (2, 3, {x.shape[-1]}): {type(error).__name__}: {error}"
+        ) from error
+    shape = tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
     if shape != (2, 3):
         raise ValueError(
             f"the landscape must map (..., d) to (...): given points of shape (2, 3, {x.shape[-1]}) it returned "

@@ -22,7 +22,7 @@ __all__ = ["Bits", "Choice", "Noise", "Normal", "Product", "ThreePoint", "TwoPoi
 
 Bits = Callable[[int], np.ndarray]
 MOST_NODES = 10_000
-_CUT = 9.0  # a standard normal exceeds 9 with probability 2e-19: below one unit in the last place
+_CUT = 8.5  # a standard normal exceeds 8.5 with probability 2e-17: below one unit in the last place
 
 
 # ----------------------------------------------------------------- numbers from bits
@@ -82,16 +82,16 @@ def _normal_density(squared_norm: Tensor, m: int) -> Tensor:
 
 
 def split_at(pole: Tensor, order: int) -> tuple[Tensor, Tensor]:
-    """Rule of N(0, 1) split at ``pole (..., 1)``: nodes (..., 2·order, 1), weights (..., 2·order).
+    """Rule of N(0, 1) split at ``pole (..., 1)``: nodes (..., 4·order, 1), weights (..., 4·order).
 
     A pole in the tail gets the Gauss-Hermite rule of the same size.
     """
     p = pole[..., 0].clamp(-_CUT, _CUT)
-    left, left_weight = _legendre(torch.full_like(p, -_CUT), p, order)
-    right, right_weight = _legendre(p, torch.full_like(p, _CUT), order)
+    left, left_weight = _legendre(torch.full_like(p, -_CUT), p, 2 * order)
+    right, right_weight = _legendre(p, torch.full_like(p, _CUT), 2 * order)
     z = torch.cat((left, right), -1)
     weight = torch.cat((left_weight, right_weight), -1) * _normal_density(z * z, 1)
-    far_z, far_weight = (a.to(pole) for a in hermite(2 * order, 1))
+    far_z, far_weight = (a.to(pole) for a in hermite(4 * order, 1))
     far = (pole.abs() > _CUT)[..., 0, None]
     return torch.where(far, far_z[:, 0], z)[..., None], torch.where(far, far_weight, weight)
 
@@ -104,7 +104,8 @@ def polar_about(pole: Tensor, order: int) -> tuple[Tensor, Tensor]:
     """
     distance = torch.linalg.vector_norm(pole, dim=-1)
     angle = torch.arange(4 * order, dtype=pole.dtype, device=pole.device) * (2 * math.pi / (4 * order))
-    r, w = _legendre(torch.zeros_like(distance), distance.clamp(max=_CUT) + _CUT, order)
+    near = distance.clamp(max=_CUT)
+    r, w = _legendre((near - _CUT).clamp(min=0), near + _CUT, order)
     circle = torch.stack((torch.cos(angle), torch.sin(angle)), -1)
     z = pole[..., None, None, :] + r[..., None, None] * circle
     weight = (w * r)[..., None] * (2 * math.pi / (4 * order)) * _normal_density((z * z).sum(-1), 2)
@@ -192,7 +193,7 @@ class Normal(_Sampled):
                 f"a rule about a pole exists for m = 1 and 2, got m = {m}: use sampled(n, seed), or "
                 "nodes(order) without the pole if the update is smooth in z (SGD, USAM, DNSAM are; SAM is not)."
             )
-        _require_affordable(2 * order if m == 1 else 4 * order**2, f"Normal({m}) about a pole")
+        _require_affordable(4 * order if m == 1 else 4 * order**2, f"Normal({m}) about a pole")
         return split_at(pole, order) if m == 1 else polar_about(pole, order)
 
 
@@ -314,6 +315,13 @@ class Product:
     def draw(self, bits: Bits, dtype: torch.dtype) -> tuple:
         """One draw of each factor."""
         return tuple(f.draw(bits, dtype) for f in self.factors)
+
+    def sampled(self, n: int, seed: int) -> tuple[tuple, Tensor]:
+        """A fixed random rule of n equal weights."""
+        require_count("n", n, least=2, why="a random rule needs points")
+        generator = np.random.default_rng(seed)
+        z = self.draw(lambda k: generator.integers(0, 2**32, size=(k, n), dtype=np.uint32), torch.float64)
+        return z, torch.full((n,), 1 / n, dtype=torch.float64)
 
     def nodes(self, order: int, pole: Tensor | None = None) -> tuple[tuple, Tensor]:
         """The tensor product of the factors' rules."""

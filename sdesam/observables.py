@@ -28,7 +28,7 @@ def products(d: int) -> dict[str, Observable]:
 
 
 def of_member(phi: Observable, i: int) -> Observable:
-    """phi of the i-th member of a coupled kernel, whose position is ``(..., members, d)``."""
+    """Phi of the i-th member of a coupled kernel, whose position is ``(..., members, d)``."""
     return lambda pair: phi(pair[..., i, :])
 
 

@@ -6,10 +6,11 @@ draw at the second point would be another algorithm with another SDE.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch import Tensor
 from .calculus import Scalar, grad
 from .landscapes import Landscape, dimension_of
 from .noise import Noise, Normal
-from .validation import require_count, require_nonnegative
+from .validation import as_floats, require_count, require_nonnegative
 
 __all__ = ["ExactOracle", "GaussianOracle", "Oracle", "align", "is_additive"]
 
@@ -40,7 +41,7 @@ class Oracle(Protocol):
 
 
 def align(x: Float[Tensor, "*points d"], z: Tensor) -> Tensor:
-    """x expanded to the leading shape of z.
+    """X expanded to the leading shape of z.
 
     Differentiating through a *broadcast* x would return the sum over the broadcast axes, silently.
     """
@@ -99,11 +100,15 @@ class GaussianOracle:
     def __init__(
         self,
         f: Landscape,
-        sigma: Scalar | Callable[[Tensor], Tensor],
+        sigma: Scalar | np.ndarray | Sequence | Callable[[Tensor], Tensor],
         *,
         dim: int | None = None,
         noise_dim: int | None = None,
     ) -> None:
+        if isinstance(sigma, (list, tuple)) or (
+            isinstance(sigma, (Tensor, np.ndarray)) and np.ndim(sigma) > 0
+        ):
+            sigma = as_floats("sigma", sigma)
         matrix = isinstance(sigma, Tensor) and sigma.ndim > 0
         d = dim if dim is not None else dimension_of(f)
         if matrix:
@@ -123,7 +128,7 @@ class GaussianOracle:
             object.__setattr__(self, name, value)
 
     @classmethod
-    def from_covariance(cls, f: Landscape, covariance: Tensor) -> GaussianOracle:
+    def from_covariance(cls, f: Landscape, covariance: Tensor | np.ndarray | Sequence) -> GaussianOracle:
         """The oracle with gradient-noise covariance Σ, through the symmetric root of Σ.
 
         Raises
@@ -131,11 +136,13 @@ class GaussianOracle:
         ValueError
             When Σ is not symmetric, or has a negative eigenvalue beyond rounding.
         """
-        cov = torch.as_tensor(covariance)
+        cov = as_floats("covariance", covariance)
         if cov.ndim != 2 or cov.shape[0] != cov.shape[1] or not torch.isfinite(cov).all():
             raise ValueError(f"covariance must be a finite square matrix, got shape {tuple(cov.shape)}.")
-        if not torch.allclose(cov, cov.T, rtol=1e-12, atol=0):
-            raise ValueError(f"covariance must be symmetric, |Σ - Σᵀ| is up to {float((cov - cov.T).abs().max()):.2g}.")
+        if float((cov - cov.T).abs().max()) > 8 * torch.finfo(cov.dtype).eps * float(cov.abs().max()):
+            raise ValueError(
+                f"covariance must be symmetric, |Σ - Σᵀ| is up to {float((cov - cov.T).abs().max()):.2g}."
+            )
         values, vectors = torch.linalg.eigh(cov)
         rounding = cov.shape[0] * torch.finfo(cov.dtype).eps * float(values.abs().max())
         if float(values.min()) < -rounding:
@@ -147,7 +154,7 @@ class GaussianOracle:
 
     @property
     def noise(self) -> Normal:
-        """m standard normals."""
+        """M standard normals."""
         return Normal(self.noise_dim)
 
     def __call__(self, x: Float[Tensor, "*points d"], z: Float[Tensor, "*draws m"]) -> Tensor:
@@ -164,13 +171,22 @@ class GaussianOracle:
         return self.sigma * z
 
     def pole(self, x: Float[Tensor, "*batch d"]) -> Tensor | None:
-        """The z at which g(x, z) = 0, that is −L⁻¹∇f(x); None when L is not square or is singular."""
-        if self.noise_dim != self.dim:
+        """The z at which g(x, z) is smallest, −L⁺∇f(x), where SAM's direction is not smooth in z.
+
+        g vanishes there when L has full rank.  None when m > d: then g vanishes on a whole plane of z.
+        """
+        if self.noise_dim > self.dim:
             return None
-        identity = torch.eye(self.dim, dtype=x.dtype, device=x.device)
+        identity = torch.eye(self.noise_dim, dtype=x.dtype, device=x.device)
         L = self.scatter(x[..., None, :], identity).transpose(-1, -2)  # column j is L e_j
-        solution, info = torch.linalg.solve_ex(L, -grad(self.mean)(x)[..., None])
-        return None if bool(info.any()) else solution[..., 0]
+        return -(torch.linalg.pinv(L) @ grad(self.mean)(x)[..., None])[..., 0]
+
+    def compact(self) -> GaussianOracle:
+        """An oracle of the same law with at most d normals: for laws, not for coupling."""
+        if callable(self.sigma) or self.noise_dim <= self.dim:
+            return self
+        left, values, _ = torch.linalg.svd(self.sigma, full_matrices=False)  # L z and U S y have one law
+        return GaussianOracle(self.mean, left * values)
 
 
 def is_additive(g: Oracle) -> bool:
@@ -181,10 +197,10 @@ def is_additive(g: Oracle) -> bool:
 def _require_factor(sigma: Tensor, dim: int | None) -> int:
     if sigma.ndim != 2 or 0 in sigma.shape:
         raise ValueError(f"sigma must be a number or a factor L (d, m), got shape {tuple(sigma.shape)}.")
-    if not sigma.is_floating_point():
-        raise TypeError(f"sigma must hold floats, got {sigma.dtype}.")
     if not torch.isfinite(sigma).all():
         raise ValueError("sigma must be finite, got NaN or infinite entries.")
     if dim is not None and sigma.shape[0] != dim:
-        raise ValueError(f"sigma must have {dim} rows, one per coordinate of x, got shape {tuple(sigma.shape)}.")
+        raise ValueError(
+            f"sigma must have {dim} rows, one per coordinate of x, got shape {tuple(sigma.shape)}."
+        )
     return sigma.shape[0]

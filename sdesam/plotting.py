@@ -34,7 +34,9 @@ _LINE = {
 }
 
 
-def new_figure(rows: int, columns: int, *, width: float = WIDTHS["page"], height: float = 2.4) -> tuple[Figure, np.ndarray]:
+def new_figure(
+    rows: int, columns: int, *, width: float = WIDTHS["page"], height: float = 2.4
+) -> tuple[Figure, np.ndarray]:
     """A figure and its axes, always a 2-d array, drawn without a display; call it inside ``style()``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -52,7 +54,15 @@ def style() -> AbstractContextManager[None]:
 
 
 def estimate_line(
-    ax: Axes, t: np.ndarray, estimate: Estimate, *, method: str, kind: str, level: float = 0.95, every: int = 1, **style
+    ax: Axes,
+    t: np.ndarray,
+    estimate: Estimate,
+    *,
+    method: str,
+    kind: str,
+    level: float = 0.95,
+    every: int = 1,
+    **style,
 ) -> Axes:
     """An estimate over time with its ``level`` confidence band; the kind rules the line style."""
     colour = COLOURS.get(method, COLOURS["other"])
@@ -64,12 +74,22 @@ def estimate_line(
     return ax
 
 
-def survival_line(ax: Axes, exits: ExitTimes, *, method: str, kind: str, level: float = 0.95, **style) -> Axes:
+def survival_line(
+    ax: Axes, exits: ExitTimes, *, method: str, kind: str, level: float = 0.95, **style
+) -> Axes:
     """S(t) as a step function with its simultaneous band."""
     colour = style.pop("color", COLOURS.get(method, COLOURS["other"]))
     low, high = exits.band(level)
     label = style.pop("label", f"{method} {kind}")
-    ax.step(exits.times, exits.survival, where="post", color=colour, linestyle=_LINE[kind]["linestyle"], label=label, **style)
+    ax.step(
+        exits.times,
+        exits.survival,
+        where="post",
+        color=colour,
+        linestyle=_LINE[kind]["linestyle"],
+        label=label,
+        **style,
+    )
     ax.fill_between(exits.times, low, high, step="post", color=colour, alpha=0.12, linewidth=0)
     return ax
 
@@ -96,6 +116,8 @@ def save(fig: Figure, stem: Path) -> list[Path]:
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.with_suffix(".pdf"), stem.with_suffix(".png")]
     with style():
-        fig.savefig(paths[0], metadata={"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None})
+        fig.savefig(
+            paths[0], metadata={"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None}
+        )
         fig.savefig(paths[1], metadata={"Software": None})
     return paths

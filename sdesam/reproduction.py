@@ -48,7 +48,9 @@ class Repository:
 
     def scripts(self, ids: Iterable[str] = ()) -> dict[str, Path]:
         """Scripts by ID (the file's stem), all or those named."""
-        every = {p.stem: p for p in sorted((self.root / "experiments").glob("*.py")) if not p.stem.startswith("_")}
+        every = {
+            p.stem: p for p in sorted((self.root / "experiments").glob("*.py")) if not p.stem.startswith("_")
+        }
         wanted = list(ids) or list(every)
         for name in wanted:
             if name not in every:
@@ -61,7 +63,9 @@ class Repository:
         self.report.write_text(build_report(read_records(self.figures), previous))
 
 
-def reproduce(repository: Repository, ids: Sequence[str], *, smoke: bool, jobs: int | None, as_json: bool) -> str:
+def reproduce(
+    repository: Repository, ids: Sequence[str], *, smoke: bool, jobs: int | None, as_json: bool
+) -> str:
     """Run experiments in separate processes and return the verdicts as text or JSON.
 
     A smoke run goes to a temporary folder and its verdicts are not compared: they come from too few replicates.
@@ -97,7 +101,13 @@ def list_claims(repository: Repository, *, as_json: bool) -> str:
     """Claims, criteria and verdicts of the figures on record, with the minutes of each experiment."""
     records = [r for r in read_records(repository.figures) if r["id"] in repository.scripts()]
     rows = [
-        {"id": r["id"], "claim": v["claim"], "criterion": v["criterion"], "verdict": v["verdict"], "minutes": r["minutes"]}
+        {
+            "id": r["id"],
+            "claim": v["claim"],
+            "criterion": v["criterion"],
+            "verdict": v["verdict"],
+            "minutes": r["minutes"],
+        }
         for r in records
         for v in r["verdicts"]
     ]
@@ -105,7 +115,14 @@ def list_claims(repository: Repository, *, as_json: bool) -> str:
     if as_json:
         return json.dumps({"schema": 1, "claims": rows, "not run yet": fresh}, indent=1, ensure_ascii=False)
     lines = [f"{r['claim']:<36} {r['verdict']:<15} {r['minutes']:>4g} min  {r['criterion']}" for r in rows]
-    return "\n".join(lines + [f"{name}: not run yet, {load(p).MINUTES:g} min" for name, p in repository.scripts(fresh).items() if fresh])
+    return "\n".join(
+        lines
+        + [
+            f"{name}: not run yet, {load(p).MINUTES:g} min"
+            for name, p in repository.scripts(fresh).items()
+            if fresh
+        ]
+    )
 
 
 def _run_all(
@@ -115,7 +132,9 @@ def _run_all(
     longest_first = sorted(scripts.values(), key=lambda path: -load(path).MINUTES)
     began = time.perf_counter()
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(execute, p, folder, smoke=smoke, results_folder=results) for p in longest_first]
+        futures = [
+            pool.submit(execute, p, folder, smoke=smoke, results_folder=results) for p in longest_first
+        ]
         records = []
         for path, future in zip(longest_first, futures, strict=True):
             records.append(future.result())
@@ -127,4 +146,6 @@ def _verdict_lines(records: Sequence[dict[str, Any]], *, as_json: bool) -> str:
     if as_json:
         kept = [{k: r[k] for k in ("id", "title", "verdicts", "seconds")} for r in records]
         return json.dumps({"schema": 1, "experiments": kept}, indent=1, ensure_ascii=False)
-    return "\n".join(f"{v['verdict']:<15} {v['claim']:<36} {v['observed']}" for r in records for v in r["verdicts"])
+    return "\n".join(
+        f"{v['verdict']:<15} {v['claim']:<36} {v['observed']}" for r in records for v in r["verdicts"]
+    )

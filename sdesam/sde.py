@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .calculus import Scalar
-from .oracles import Oracle
+from .noise import Normal
+from .oracles import GaussianOracle, Oracle
 from .validation import require_count, require_positive
 
 __all__ = ["SDE", "Coefficients", "LinearMap", "modified_equation"]
@@ -28,8 +30,9 @@ class SDE:
     coefficients : ``drift, diffusion = coefficients(x)`` with x ``(..., d)``, drift ``(..., d)`` and
         ``diffusion(dw: (..., m)) -> (..., d)`` the linear map B(x); an ODE returns ``diffusion = None``
     noise_dim : m, 0 for an ODE
-    private_dim : how many of the m components, the last ones, no partner of a coupling shares
     init, position : maps x0 -> state and state -> x for an SDE whose state holds more than x (time, say)
+    private_dim : how many of the m components, the last ones, no partner of a coupling shares
+    dim : dimension of the state, where it is known
 
     Notes
     -----
@@ -39,9 +42,10 @@ class SDE:
 
     coefficients: Coefficients
     noise_dim: int
-    private_dim: int = 0
     init: Callable[[Tensor], Tensor] | None = None
     position: Callable[[Tensor], Tensor] | None = None
+    private_dim: int = 0
+    dim: int | None = None
 
     def __post_init__(self) -> None:
         require_count("noise_dim", self.noise_dim, least=0, why="it is the dimension of the Brownian motion")
@@ -55,12 +59,16 @@ class _OneStepMoments:
     update: UpdateField
     g: Oracle
     eta: Scalar
-    nodes: tuple[Tensor, Tensor] | None
+    nodes: tuple[Any, Tensor] | None
     order: int
 
     def __call__(self, x: Tensor) -> tuple[Tensor, LinearMap | None]:
-        z, w = (a.to(x) if a.is_floating_point() else a for a in self._rule(x))
-        G = self.update(self.g, x[..., None, :].expand(*x.shape[:-1], z.shape[-2], x.shape[-1]).clone(), z)
+        z, w = self._rule(x)
+        count = w.shape[-1]
+        G = self.update(
+            self.g, x[..., None, :].expand(*x.shape[:-1], count, x.shape[-1]).clone(), _like(z, x)
+        )
+        w = w.to(x)
         mean = (w[..., None] * G).sum(-2)
         factor = w.sqrt()[..., None] * (G - mean[..., None, :])  # factorᵀ factor = Cov G
 
@@ -69,11 +77,17 @@ class _OneStepMoments:
 
         return -mean, diffusion
 
-    def _rule(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _rule(self, x: Tensor) -> tuple[Any, Tensor]:
         if self.nodes is not None:
             return self.nodes
-        pole = getattr(self.g, "pole", None)
-        return self.g.noise.nodes(self.order, None if pole is None else pole(x))
+        return self.g.noise.nodes(self.order, self.g.pole(x) if isinstance(self.g, GaussianOracle) else None)
+
+
+def _like(z: Any, x: Tensor) -> Any:
+    """Floats in x's dtype, indices as they are, all on x's device; a product's tuple factor by factor."""
+    if isinstance(z, tuple):
+        return tuple(_like(part, x) for part in z)
+    return z.to(x) if z.is_floating_point() else z.to(x.device)
 
 
 def modified_equation(
@@ -81,8 +95,8 @@ def modified_equation(
     g: Oracle,
     eta: Scalar,
     *,
-    order: int = 24,
-    nodes: tuple[Tensor, Tensor] | None = None,
+    order: int = 32,
+    nodes: tuple[Any, Tensor] | None = None,
 ) -> SDE:
     """The order-1 SDE of any update field, from its one-step moments: dX = −E G dt + √eta (Cov G)^½ dW.
 
@@ -107,17 +121,27 @@ def modified_equation(
         When the default rule does not exist (m > 2) or is too large; the message names the alternatives.
     """
     require_positive("eta", eta, "it is the learning rate")
-    if g.noise.nodes(1)[1].numel() == 1 and getattr(g.noise, "size", 1) == 0:
-        return SDE(lambda x: (-update(g, x, x.new_empty(0)), None), noise_dim=0)
-    moments = _OneStepMoments(update, g, eta, nodes, order)
-    count = _node_count(g, order) if nodes is None else len(nodes[1])
-    return SDE(moments, noise_dim=count)
+    dim = getattr(g, "dim", None)
+    if isinstance(g.noise, Normal) and g.noise.size == 0:
+        return SDE(lambda x: (-update(g, x, x.new_empty(0)), None), noise_dim=0, dim=dim)
+    if nodes is not None:
+        return SDE(_OneStepMoments(update, g, eta, nodes, order), noise_dim=len(nodes[1]), dim=dim)
+    rule_of = _compact(g) if isinstance(g, GaussianOracle) else g
+    at_zero = (
+        torch.zeros(rule_of.noise.size, dtype=torch.float64) if isinstance(rule_of, GaussianOracle) else None
+    )
+    count = rule_of.noise.nodes(order, at_zero)[1].shape[
+        -1
+    ]  # raises here, at the boundary, when there is no rule
+    return SDE(_OneStepMoments(update, rule_of, eta, None, order), noise_dim=count, dim=dim)
 
 
-def _node_count(g: Oracle, order: int) -> int:
-    """Size of the default rule; raises here, at the boundary, when there is none."""
-    dim, pole = getattr(g, "dim", None), getattr(g, "pole", None)
-    if dim is None or pole is None:
-        return len(g.noise.nodes(order)[1])
-    at_origin = pole(torch.zeros(dim, dtype=torch.float64))
-    return g.noise.nodes(order, at_origin)[1].shape[-1]
+def _compact(g: GaussianOracle) -> GaussianOracle:
+    smaller = g.compact()
+    if smaller.noise_dim > smaller.dim:
+        raise ValueError(
+            f"g must have at most d = {g.dim} normals for the default rule when its factor depends on x, got "
+            f"{g.noise_dim}: pass nodes=g.noise.sampled(n, seed), or nodes=g.noise.nodes(order) if the update is "
+            "smooth in z (SGD, USAM, DNSAM are; SAM is not)."
+        )
+    return smaller

@@ -53,7 +53,10 @@ class Table:
 
     def document(self) -> dict[str, Any]:
         """Settings and rows; NaN and infinities become null, since JSON has none."""
-        rows = [{k: v if not isinstance(v, float) or np.isfinite(v) else None for k, v in r.items()} for r in self.rows()]
+        rows = [
+            {k: v if not isinstance(v, float) or np.isfinite(v) else None for k, v in r.items()}
+            for r in self.rows()
+        ]
         return {"schema": 1, "settings": self.settings, "rows": rows}
 
     def csv(self) -> str:
@@ -111,7 +114,9 @@ def side_by_side(
     require_nonnegative("rho", rho, "it is the ascent radius")
     require_nonnegative("sigma", sigma, "it is the standard deviation of the gradient noise")
     require_count("steps", steps, least=1, why="a run needs a step")
-    require_count("substeps", substeps, least=1, why="it is the number of integrator steps per optimizer step")
+    require_count(
+        "substeps", substeps, least=1, why="it is the number of integrator steps per optimizer step"
+    )
     start = _start(scene.start if x0 is None else tuple(x0), scene.landscape, device, dtype)
     g = _oracle(scene.landscape, sigma, start.shape[-1])
     update = _bind(find_method(method), rho)
@@ -124,7 +129,16 @@ def side_by_side(
     observables |= {f"x[{i}]": coordinate(i) for i in range(min(start.shape[-1], _MOST_COORDINATES))}
     every = _spacing(steps) if save_every is None else save_every
     sides = {
-        side: simulate(kernel, start, steps=steps, observables=observables, n=n, seed=seed + i, save_every=every, progress=True)
+        side: simulate(
+            kernel,
+            start,
+            steps=steps,
+            observables=observables,
+            n=n,
+            seed=seed + i,
+            save_every=every,
+            progress=True,
+        )
         for i, (side, kernel) in enumerate(kernels.items())
     }
     settings = {
@@ -145,7 +159,9 @@ def _start(x0: Sequence[float] | None, f: Landscape, device: str, dtype: str) ->
             return torch.as_tensor(draw, dtype=getattr(torch, dtype), device=place)
         return torch.tensor(x0, dtype=getattr(torch, dtype), device=place)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device must be one torch can use here, got {device!r}: {str(error).splitlines()[0]}") from error
+        raise ValueError(
+            f"device must be one torch can use here, got {device!r}: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _oracle(f: Landscape, sigma: float, d: int) -> Oracle:

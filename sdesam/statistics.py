@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
@@ -43,7 +43,7 @@ class Estimate:
             raise ValueError(f"level must lie in (0, 1), got {level!r}: it is a coverage probability.")
         p = (1 + level) / 2
         freedom = np.maximum(np.asarray(self.n) - 1, 1)
-        exact = np.asarray(self.stderr) == 0
+        exact = self.method == "deterministic"
         quantile = np.where(exact, 0.0, np.where(freedom > 1e6, ndtri(p), stdtrit(freedom, p)))
         with np.errstate(invalid="ignore"):
             half = np.where(exact, 0.0, quantile * self.stderr)
@@ -51,8 +51,12 @@ class Estimate:
 
     def __getitem__(self, index: int | slice) -> Estimate:
         """The estimate at one (or some) of the saved steps."""
-        at = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Estimate(**{k: v if isinstance(v, str) else np.asarray(v)[index] for k, v in at.items()})
+        shape = np.shape(self.value)
+        value, stderr, n, heavy = (
+            np.broadcast_to(part, shape)[index]
+            for part in (self.value, self.stderr, self.n, self.heavy_tailed)
+        )
+        return Estimate(value, stderr, n, self.method, heavy)
 
     def __str__(self) -> str:
         mark = " (heavy-tailed)" if np.any(self.heavy_tailed) else ""
@@ -70,10 +74,11 @@ class Moments:
     names : the observables
     steps, dt : saved steps (integers) and the model time of one step: ``times = steps * dt``
     count, nonfinite : finite and non-finite replicates per saved step, shape (S,).  A replicate with a
-        non-finite position or observable is left out of the sums of that step, and counted here.
+        non-finite position or observable is left out of all sums of that step, so that columns stay
+        comparable, and counted here: in a coupled run the partners of a diverging member go with it.
     mean, low, high : (S, K);  m3, m4 : centred third and fourth power sums (S, K)
     comoment : centred cross sums Σ (a − ā)(b − b̄), shape (S, K, K)
-    histograms : name -> counts (S, bins + 2), the first and last below and above the edges
+    histograms, edges : name -> counts (S, bins + 2), the first and last below and above the bin edges
     method : "Monte Carlo" or "deterministic"
     """
 
@@ -89,33 +94,61 @@ class Moments:
     low: np.ndarray
     high: np.ndarray
     histograms: Mapping[str, np.ndarray] = field(default_factory=dict)
+    edges: Mapping[str, np.ndarray] = field(default_factory=dict)
     method: str = "Monte Carlo"
 
     @classmethod
     def of(
-        cls, values: np.ndarray, *, names: tuple[str, ...], steps: np.ndarray, dt: float, edges: Mapping
+        cls,
+        values: np.ndarray,
+        *,
+        names: tuple[str, ...],
+        steps: np.ndarray,
+        dt: float,
+        edges: Mapping[str, np.ndarray],
+        size: int | None = None,
     ) -> Moments:
-        """Moments of a block of replicates: ``values (S, K, n)``, non-finite replicates counted, left out."""
-        finite = np.isfinite(values).all(axis=1)
+        """Moments of a block of replicates ``values (S, K, n)``; the last n − size are padding, not replicates.
+
+        Non-finite replicates are counted and left out.
+        """
+        n = values.shape[-1]
+        finite = np.isfinite(values).all(axis=1) & (np.arange(n) < (n if size is None else size))
         count = finite.sum(axis=-1)
-        kept = finite[:, None, :]
-        safe = np.where(kept, values, 0.0)
-        divisor = np.maximum(count, 1)[:, None]
-        mean = safe.sum(-1) / divisor
-        centred = np.where(kept, values - mean[..., None], 0.0)
-        mean = mean + centred.sum(-1) / divisor  # second pass: removes the rounding of the first
-        centred = np.where(kept, values - mean[..., None], 0.0)
-        low = np.where(kept, values, np.inf).min(-1)
-        high = np.where(kept, values, -np.inf).max(-1)
-        histograms = {
-            name: np.stack([_histogram(v[f], e) for v, f in zip(values[:, names.index(name)], finite, strict=True)])
-            for name, e in edges.items()
-        }
-        return cls(
-            names, steps, dt, count, values.shape[-1] - count, mean,
-            np.einsum("skn,sln->skl", centred, centred), (centred**3).sum(-1), (centred**4).sum(-1),
-            low, high, histograms,
-        )  # fmt: skip
+        kept, divisor = finite[:, None, :], np.maximum(count, 1)[:, None]
+        with np.errstate(over="ignore", invalid="ignore"):  # a sum that overflows shows as inf or NaN
+            mean = np.where(kept, values, 0.0).sum(-1) / divisor
+            mean = (
+                mean + np.where(kept, values - mean[..., None], 0.0).sum(-1) / divisor
+            )  # removes its rounding
+            centred = np.where(kept, values - mean[..., None], 0.0)
+            squares = centred * centred
+            return cls(
+                names=names,
+                steps=steps,
+                dt=dt,
+                count=count,
+                nonfinite=(n if size is None else size) - count,
+                mean=mean,
+                comoment=np.einsum("skn,sln->skl", centred, centred),
+                m3=(squares * centred).sum(-1),
+                m4=(squares * squares).sum(-1),
+                low=np.where(kept, values, np.inf).min(-1),
+                high=np.where(kept, values, -np.inf).max(-1),
+                histograms={
+                    name: _histograms(values[:, names.index(name)], finite, e) for name, e in edges.items()
+                },
+                edges=dict(edges),
+            )
+
+    @classmethod
+    def over_time(cls, parts: Sequence[Moments]) -> Moments:
+        """Moments of the same replicates at successive saved steps, joined along the first axis."""
+        first = parts[0]
+        arrays = ("steps", "count", "nonfinite", "mean", "comoment", "m3", "m4", "low", "high")
+        joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in arrays}
+        histograms = {name: np.concatenate([p.histograms[name] for p in parts]) for name in first.histograms}
+        return replace(first, **joined, histograms=histograms)
 
     def merge(self, other: Moments) -> Moments:
         """Moments of the union of two disjoint groups of replicates (Chan et al. 1983; Pébay 2008).
@@ -130,6 +163,16 @@ class Moments:
                 f"other must hold observables {self.names} at the same {len(self.steps)} saved steps and dt, "
                 f"got {other.names} at {len(other.steps)} steps: sums of different quantities do not add."
             )
+        if self.edges.keys() != other.edges.keys() or any(
+            not np.array_equal(e, other.edges[name]) for name, e in self.edges.items()
+        ):
+            raise ValueError(
+                f"other must have the same histogram edges, got {dict(other.edges)} for {dict(self.edges)}."
+            )
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._merged(other)
+
+    def _merged(self, other: Moments) -> Moments:
         a, b = self.count.astype(float)[:, None], other.count.astype(float)[:, None]
         n = np.maximum(a + b, 1.0)
         delta = other.mean - self.mean
@@ -159,25 +202,25 @@ class Moments:
         return self.steps * self.dt
 
     def estimate(self, name: str) -> Estimate:
-        """E phi at every saved step, with standard error √(s²/n); infinite when n = 1."""
+        """E phi at every saved step, with standard error √(s²/n); infinite when n = 1, NaN when none is finite."""
         k = self._index(name)
-        squares = self._squares()[:, k]
-        extreme = np.maximum(self.high[:, k] - self.mean[:, k], self.mean[:, k] - self.low[:, k]) ** 2
+        n, squares = self.count, self._squares()[:, k]
+        mean = np.where(n > 0, self.mean[:, k], np.nan)
         if self.method == "deterministic":
-            return Estimate(self.mean[:, k], np.zeros(len(self.steps)), self.count, self.method)
-        stderr = np.full(len(self.steps), np.inf)
-        many = self.count > 1
-        stderr[many] = np.sqrt(squares[many] / (self.count[many] - 1) / self.count[many])
-        return Estimate(
-            np.where(self.count > 0, self.mean[:, k], np.nan), stderr, self.count, self.method,
-            many & (squares > 0) & (extreme > HEAVY_SHARE * squares),
-        )  # fmt: skip
+            return Estimate(mean, np.where(n > 0, 0.0, np.nan), n, self.method)
+        with np.errstate(over="ignore", invalid="ignore"):
+            extreme = np.maximum(self.high[:, k] - mean, mean - self.low[:, k]) ** 2
+            stderr = np.where(n > 1, np.sqrt(squares / np.maximum(n - 1, 1) / np.maximum(n, 1)), np.inf)
+            light = (squares == 0) | (extreme <= HEAVY_SHARE * squares)
+        return Estimate(mean, stderr, n, self.method, (n > 1) & ~(light & np.isfinite(squares)))
 
     def variance(self, name: str) -> Estimate:
         """Var phi at every saved step; its standard error √((M4/n − s⁴(n−3)/(n−1))/n)."""
         k, n = self._index(name), self.count.astype(float)
         if np.any(n < 2):
-            raise ValueError(f"variance of {name!r} needs at least two finite replicates at every saved step.")
+            raise ValueError(
+                f"variance of {name!r} needs at least two finite replicates at every saved step."
+            )
         s2 = self._squares()[:, k] / (n - 1)
         spread = np.maximum(self.m4[:, k] / n - s2**2 * (n - 3) / (n - 1), 0.0)
         return Estimate(s2, np.sqrt(spread / n), self.count, self.method, self.estimate(name).heavy_tailed)
@@ -195,6 +238,7 @@ class Moments:
         return self.names.index(name)
 
 
-def _histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Counts below the edges, in the bins [e_i, e_(i+1)), and at or above the last edge."""
-    return np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
+def _histograms(values: np.ndarray, finite: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Per row, counts below the edges, in the bins [e_i, e_(i+1)), and at or above the last edge."""
+    bins = [np.searchsorted(edges, row[kept], side="right") for row, kept in zip(values, finite, strict=True)]
+    return np.stack([np.bincount(b, minlength=len(edges) + 1) for b in bins])

@@ -14,7 +14,6 @@ from .oracles import Oracle, align
 __all__ = ["dnsam", "dnsam_full_numerator", "sam", "sgd", "unified_sam", "usam"]
 
 
-
 def sgd(g: Oracle, x: Tensor, z: Tensor, *, rho: Scalar = 0.0) -> Tensor:
     """SGD: G = g(x).  ``rho`` is accepted and ignored, so that SGD fits wherever a SAM variant does."""
     return g(x, z)
@@ -61,4 +60,3 @@ def unified_sam(g: Oracle, x: Tensor, z: Tensor, *, rho: Scalar, lam: Scalar = 0
     """
     v = g(x, z)
     return g(x + rho * ((1 - lam) * v + lam * unit(v)), z)
-

@@ -10,26 +10,32 @@ import math
 from collections.abc import Iterable
 from difflib import get_close_matches
 from numbers import Real
+from typing import TYPE_CHECKING
 
-__all__ = ["nearest", "require_count", "require_nonnegative", "require_positive"]
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["as_floats", "nearest", "require_count", "require_nonnegative", "require_positive"]
 
 
 def require_positive(name: str, value: object, why: str) -> None:
     """Raise ``ValueError`` unless ``value`` is a finite number > 0 (tensors pass)."""
     _require_finite(name, value, "> 0", why)
-    if isinstance(value, Real) and not value > 0:
+    if isinstance(value, Real) and not float(value) > 0:
         raise ValueError(f"{name} must be > 0, got {value!r}: {why}.")
 
 
 def require_nonnegative(name: str, value: object, why: str) -> None:
     """Raise ``ValueError`` unless ``value`` is a finite number >= 0 (tensors pass)."""
     _require_finite(name, value, ">= 0", why)
-    if isinstance(value, Real) and not value >= 0:
+    if isinstance(value, Real) and not float(value) >= 0:
         raise ValueError(f"{name} must be >= 0, got {value!r}: {why}.")
 
 
 def _require_finite(name: str, value: object, bound: str, why: str) -> None:
-    if isinstance(value, (str, bytes, bool)) or value is None:
+    if isinstance(value, bool) or not (isinstance(value, Real) or getattr(value, "ndim", None) == 0):
         raise TypeError(f"{name} must be a number {bound}, got {value!r}: {why}.")
     if isinstance(value, Real) and not math.isfinite(value):
         raise ValueError(f"{name} must be finite and {bound}, got {value!r}: {why}.")
@@ -41,6 +47,28 @@ def require_count(name: str, value: object, *, least: int, why: str) -> None:
         raise TypeError(f"{name} must be an integer >= {least}, got {value!r}: {why}.")
     if value.__index__() < least:  # pyright: ignore[reportAttributeAccessIssue]
         raise ValueError(f"{name} must be >= {least}, got {value!r}: {why}.")
+
+
+def as_floats(name: str, value: object) -> Tensor:
+    """A float32 or float64 tensor; lists and arrays become float64, whatever torch's default dtype is.
+
+    Raises
+    ------
+    TypeError
+        For integers, complex numbers and whatever is not an array of numbers.
+    """
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        if value.dtype not in (torch.float32, torch.float64):
+            raise TypeError(
+                f"{name} must hold floats (float32 or float64), got {value.dtype}: write 1.0 instead of 1."
+            )
+        return value
+    array = np.asarray(value)
+    if array.dtype.kind != "f":
+        raise TypeError(f"{name} must hold floats, got {array.dtype}: write 1.0 instead of 1.")
+    return torch.from_numpy(array if array.dtype == np.float32 else array.astype(np.float64))
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -43,6 +43,18 @@ def test_shape_law(f):
 
 def test_unit_is_zero_at_zero_and_has_no_epsilon():
     tiny = torch.tensor([3e-150, 4e-150], dtype=torch.float64)
-    torch.testing.assert_close(ss.unit(tiny), torch.tensor([0.6, 0.8], dtype=torch.float64), rtol=1e-15, atol=0)
+    torch.testing.assert_close(
+        ss.unit(tiny), torch.tensor([0.6, 0.8], dtype=torch.float64), rtol=1e-15, atol=0
+    )
     assert torch.equal(ss.unit(torch.zeros(3)), torch.zeros(3))
     assert torch.equal(torch.func.grad(lambda v: ss.norm(v))(torch.zeros(3)), torch.zeros(3))
+
+
+def test_the_hessian_map_broadcasts_inner_axes():
+    f = LANDSCAPES["quadratic"]
+    x, v = points(f, 4, 1), points(f, 4, 5, seed=1)
+    g = LANDSCAPES["tanh_network"]
+    y, w = points(g, 4, 1), points(g, 4, 5, seed=1)
+    torch.testing.assert_close(ss.hvp(f)(x, v), v @ f.H)
+    expected = torch.stack([ss.hvp(g)(y[i, 0].expand(5, 2).clone(), w[i]) for i in range(4)])
+    torch.testing.assert_close(ss.hvp(g)(y, w), expected)

@@ -13,7 +13,9 @@ from sdesam.theory import linear
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
 T = torch.float64
-L3 = torch.tensor([[0.7, 0.0, 0.0], [0.5, 0.4, 0.0], [-0.3, 0.2, 0.2]], dtype=T)  # Σ = L Lᵀ is full, Lᵀ L is not it
+L3 = torch.tensor(
+    [[0.7, 0.0, 0.0], [0.5, 0.4, 0.0], [-0.3, 0.2, 0.2]], dtype=T
+)  # Σ = L Lᵀ is full, Lᵀ L is not it
 G3 = ss.GaussianOracle(ss.Quadratic(H3), L3)
 TANH = ss.GaussianOracle(ss.TanhNetwork(), 0.3)
 X0 = [1.0, -1.0, 0.5]
@@ -47,7 +49,9 @@ def test_optimizer_and_sde_have_the_exact_means_and_covariances():
     """Dense 3-d quadratic, full Σ, USAM: within 4 standard errors; the scheme's bias is exact too."""
     assert deviations(USAM, exact(USAM)) < 4
     sde = linear.sde_path(linear.linear_sde(SDE, 3), X0, ETA, STEPS)
-    assert np.abs(exact(FINE).mean - sde.mean).max() < 1e-4  # the scheme's bias: a twentieth of a standard error
+    assert (
+        np.abs(exact(FINE).mean - sde.mean).max() < 1e-4
+    )  # the scheme's bias: a twentieth of a standard error
     assert deviations(FINE, sde) < 4
 
 
@@ -117,7 +121,9 @@ def test_a_run_is_the_merge_of_its_units():
     m = ss.simulate(USAM, X0, steps=4, observables=SECOND, n=3000, seed=1)
     paths = ss.trajectories(USAM, X0, steps=4, n=3000, seed=1)
     np.testing.assert_allclose(m.estimate("x[1]").value, paths[..., 1].mean(1).numpy(), rtol=1e-13)
-    np.testing.assert_allclose(m.estimate("x[1]").stderr, (paths[..., 1].std(1) / 3000**0.5).numpy(), rtol=1e-10)
+    np.testing.assert_allclose(
+        m.estimate("x[1]").stderr, (paths[..., 1].std(1) / 3000**0.5).numpy(), rtol=1e-10
+    )
 
 
 def test_methods_share_their_noise_at_equal_seeds():
@@ -177,7 +183,9 @@ def test_divergence_is_counted_reported_and_not_averaged():
 
 
 def test_large_n_is_chunked():
-    m = ss.simulate(ss.optimizer(ss.sgd, TANH, 0.1), [1.0, 1.2], steps=1, observables={"f": TANH.mean}, n=200_001)
+    m = ss.simulate(
+        ss.optimizer(ss.sgd, TANH, 0.1), [1.0, 1.2], steps=1, observables={"f": TANH.mean}, n=200_001
+    )
     assert m.count.tolist() == [200_001] * 2
 
 
@@ -195,8 +203,8 @@ OBSERVE = {"f": TANH.mean}
         ({"observables": {"pair": lambda x: x}}, ValueError, r"observable 'pair' must map .* to \(16,\)"),
         ({"observables": {"log": lambda x: torch.log(-x[..., 0])}}, ValueError, "NaN at step 0, x = "),
         ({"x0": [1, 2]}, TypeError, "write 1.0 instead of 1"),
-        ({"x0": torch.tensor([1, 2])}, TypeError, "float32 or float64, got torch.int64"),
-        ({"x0": [1.0, 2.0, 3.0]}, ValueError, "last dimension 2, that of TanhNetwork, got 3"),
+        ({"x0": torch.tensor([1, 2])}, TypeError, r"float32 or float64\), got torch.int64"),
+        ({"x0": [1.0, 2.0, 3.0]}, ValueError, "last dimension 2, that of GaussianOracle, got 3"),
         ({"x0": [[1.0, 2.0]] * 3}, ValueError, "must have 10 = n rows, got 3"),
         ({"x0": [float("nan"), 0.0]}, ValueError, "x0 must be finite"),
         ({"x0": torch.zeros(2, 3, 2)}, ValueError, r"shape \(d,\) or \(n, d\)"),

@@ -16,7 +16,9 @@ def inside(x):
 
 
 def exits(update, n=400, steps=1500, seed=0):
-    return ss.first_exit(ss.optimizer(update, SADDLE, 0.01), [0.0, 0.0], inside, max_steps=steps, n=n, seed=seed)
+    return ss.first_exit(
+        ss.optimizer(update, SADDLE, 0.01), [0.0, 0.0], inside, max_steps=steps, n=n, seed=seed
+    )
 
 
 def test_counts_are_those_of_the_paths():
@@ -84,5 +86,5 @@ def test_bad_regions():
     opt = ss.optimizer(ss.sgd, SADDLE, 0.01)
     with pytest.raises(ValueError, match="inside must return booleans"):
         ss.first_exit(opt, [0.0, 0.0], lambda x: x[..., 0], max_steps=3, n=7)
-    with pytest.raises(ValueError, match="steps must be >= 1"):
+    with pytest.raises(ValueError, match="max_steps must be >= 1"):
         ss.first_exit(opt, [0.0, 0.0], inside, max_steps=0, n=7)

@@ -34,7 +34,11 @@ def test_an_optimizer_subtracts_eta_times_its_update():
     [
         (lambda: ss.optimizer(ss.sgd, TANH, 0.0), ValueError, "eta must be > 0, got 0.0"),
         (lambda: ss.optimizer(ss.sgd, TANH, float("nan")), ValueError, "eta must be finite"),
-        (lambda: ss.optimizer(partial(ss.sam, rho=-0.1), TANH, 0.1), ValueError, "rho must be >= 0, got -0.1"),
+        (
+            lambda: ss.optimizer(partial(ss.sam, rho=-0.1), TANH, 0.1),
+            ValueError,
+            "rho must be >= 0, got -0.1",
+        ),
         (lambda: ss.optimizer(partial(ss.sam, rho=math.inf), TANH, 0.1), ValueError, "rho must be finite"),
         (lambda: ss.optimizer(ss.sam, TANH, 0.1), ValueError, "update sam needs rho"),
         (lambda: ss.subcycle(ss.optimizer(ss.sgd, TANH, 0.1), 0), ValueError, "r must be >= 1"),
@@ -98,7 +102,9 @@ def spread(sign):
 
     fine = ss.subcycle(ss.small_noise_srk(ss.SDE(turned, 2), 0.0025), 4)
     pair = ss.coupled(ss.optimizer(ss.sgd, TANH, 0.01), fine)
-    m = ss.simulate(pair, [1.0, 1.2], steps=50, save_every=50, observables={"d": ss.difference(ss.coordinate(0))}, n=500)
+    m = ss.simulate(
+        pair, [1.0, 1.2], steps=50, save_every=50, observables={"d": ss.difference(ss.coordinate(0))}, n=500
+    )
     return m.variance("d").value[-1] ** 0.5
 
 
@@ -128,10 +134,39 @@ def test_coupled_means_are_the_members_own():
     f = G3.mean
     x0 = [1.0, -1.0, 0.5]
     m = ss.simulate(
-        ss.coupled(opt, fine), x0, steps=steps, save_every=steps, observables={"d": ss.difference(f)}, n=4096, seed=2
+        ss.coupled(opt, fine),
+        x0,
+        steps=steps,
+        save_every=steps,
+        observables={"d": ss.difference(f)},
+        n=4096,
+        seed=2,
     )
     H = H3.numpy()
     a, b = (linear.chain_path(linear.affine_chain(k, 3), x0, steps).quadratic(H)[-1] for k in (opt, fine))
     e = m.estimate("d")
     assert abs(e.value[-1] - (a - b)) < 4 * e.stderr[-1]
     assert e.stderr[-1] < 5e-5  # independent runs of this size would have 3e-3
+
+
+def test_discretisations_of_one_sde_share_its_private_normals():
+    """Optimizer + SDE at h and h/2: the two discretisations must see one path, private part included."""
+    sde = mc23.sam_sde(TANH, eta=0.1, rho=0.3)
+    opt = ss.optimizer(partial(ss.sam, rho=0.3), TANH, 0.1)
+    coarse, fine = (ss.subcycle(ss.small_noise_srk(sde, 0.1 / r), r) for r in (2, 4))
+    trio = ss.coupled(opt, coarse, fine)
+    assert (trio.noise.size, trio.noise.private) == (4, 2)
+    m = ss.simulate(trio, [1.0, 1.2], steps=10, save_every=10, n=400,
+                    observables={"d": ss.difference(ss.coordinate(0), 1, 2)})  # fmt: skip
+    assert m.variance("d").value[-1] ** 0.5 < 2e-3
+
+
+def test_dimensions_are_checked_for_sdes_and_oracles():
+    sde = mc23.usam_sde(TANH, eta=0.1, rho=0.1)
+    with pytest.raises(ValueError, match="last dimension 2"):
+        ss.simulate(ss.euler_maruyama(sde, 0.1), [1.0, 1.0, 1.0], steps=1, observables={"f": TANH.mean}, n=4)
+    one = ss.GaussianOracle(lambda x: (x * x).sum(-1), 0.1, dim=1)
+    with pytest.raises(ValueError, match="last dimension 1, that of GaussianOracle, got 3"):
+        ss.simulate(
+            ss.optimizer(ss.sgd, one, 0.1), [1.0, 1.0, 1.0], steps=1, observables={"f": one.mean}, n=4
+        )

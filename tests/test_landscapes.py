@@ -73,7 +73,11 @@ def test_iris_network():
         (lambda: ss.Quadratic(torch.tensor([[float("nan")]])), ValueError, "finite"),
         (lambda: ss.Saddle((1.0, 2.0)), ValueError, "both signs"),
         (lambda: ss.LogCosh(0), ValueError, "dim must be >= 1"),
-        (lambda: ss.FiniteSum(lambda x, d: x.sum(), (torch.ones(3), torch.ones(4))), ValueError, "one length"),
+        (
+            lambda: ss.FiniteSum(lambda x, d: x.sum(), (torch.ones(3), torch.ones(4))),
+            ValueError,
+            "one length",
+        ),
     ],
 )
 def test_bad_landscapes(make, error, message):

@@ -88,8 +88,9 @@ def test_plain_noise_is_first_order_wrong(update, model, g):
 
 def test_transposed_factor_is_seen():
     """A non-symmetric L: Lᵀ in the place of L has another covariance."""
-    right, wrong = law(mc23.usam_sde(SKEW, eta=0.1, rho=0.1)), law(
-        mc23.usam_sde(ss.GaussianOracle(TANH, SKEW.sigma.T.clone()), eta=0.1, rho=0.1)
+    right, wrong = (
+        law(mc23.usam_sde(SKEW, eta=0.1, rho=0.1)),
+        law(mc23.usam_sde(ss.GaussianOracle(TANH, SKEW.sigma.T.clone()), eta=0.1, rho=0.1)),
     )
     assert float((right[1] - wrong[1]).abs().max()) > 1e-3
 
@@ -145,7 +146,9 @@ def test_full_batch_odes():
     sam, _ = mc23.sam_ode(TANH, rho=0.3).coefficients(X)
     torch.testing.assert_close(sam, -((eye + 0.3 * H / ss.norm(g)[:, None, None]) @ g[..., None])[..., 0])
     tiny = ss.GaussianOracle(TANH, 1e-7)
-    torch.testing.assert_close(mc23.sam_sde(tiny, eta=0.1, rho=0.3).coefficients(X)[0], sam, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        mc23.sam_sde(tiny, eta=0.1, rho=0.3).coefficients(X)[0], sam, rtol=1e-9, atol=1e-9
+    )
     zero = mc23.sam_sde(ss.GaussianOracle(TANH, 0.0), eta=0.1, rho=0.3).coefficients(X)
     torch.testing.assert_close(zero[0], sam)
     assert float(zero[1](torch.ones(3, 2, dtype=T)).abs().max()) == 0
@@ -182,7 +185,9 @@ def test_additive_forms_refuse_other_noise():
     assert torch.isfinite(cov).all()
 
 
-@pytest.mark.parametrize(("eta", "rho", "name"), [(0.0, 0.1, "eta"), (0.1, -0.1, "rho"), (0.1, float("nan"), "rho")])
+@pytest.mark.parametrize(
+    ("eta", "rho", "name"), [(0.0, 0.1, "eta"), (0.1, -0.1, "rho"), (0.1, float("nan"), "rho")]
+)
 def test_bad_hyper_parameters(eta, rho, name):
     for model in (mc23.sgd_sde, mc23.usam_sde, mc23.dnsam_sde, mc23.sam_sde):
         with pytest.raises(ValueError, match=f"{name} must be"):
@@ -220,8 +225,12 @@ def test_stationary_losses_solve_lyapunov_equations():
     continuous = float(np.trace(H3.numpy() @ linear.stationary_sde(sde)) / 2)
     discrete = float(np.trace(H3.numpy() @ linear.stationary_chain(chain)) / 2)
     kwargs = {"eta": eta, "rho": rho}
-    assert mc23.usam_stationary_loss(values.numpy(), rotated, **kwargs) == pytest.approx(continuous, rel=1e-12)
-    assert mc23.usam_stationary_loss(values.numpy(), rotated, discrete=True, **kwargs) == pytest.approx(discrete, rel=1e-12)
+    assert mc23.usam_stationary_loss(values.numpy(), rotated, **kwargs) == pytest.approx(
+        continuous, rel=1e-12
+    )
+    assert mc23.usam_stationary_loss(values.numpy(), rotated, discrete=True, **kwargs) == pytest.approx(
+        discrete, rel=1e-12
+    )
 
     def drift_only(x):
         drift, _ = mc23.usam_sde(g, eta=eta, rho=rho).coefficients(x)
@@ -239,7 +248,9 @@ def test_flat_directions_carry_no_loss():
 
 def test_sam_stationary_loss_in_the_fact_sheets_rows():
     """Formula values quoted there beside simulations of 4.040e-5 and 6.793e-5."""
-    assert mc23.sam_stationary_loss(np.array([1.0, 3.0]), sigma=0.1, eta=0.002, rho=0.2) == pytest.approx(4.008e-5, rel=2e-4)
+    assert mc23.sam_stationary_loss(np.array([1.0, 3.0]), sigma=0.1, eta=0.002, rho=0.2) == pytest.approx(
+        4.008e-5, rel=2e-4
+    )
     lam = np.linspace(0.5, 2, 5)
     assert mc23.sam_stationary_loss(lam, sigma=0.1, eta=0.002, rho=0.3) == pytest.approx(6.753e-5, rel=2e-4)
 
@@ -247,9 +258,18 @@ def test_sam_stationary_loss_in_the_fact_sheets_rows():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: mc23.usam_stationary_loss(np.array([-1.0]), np.ones(1), eta=0.1, rho=0.1), "eigenvalues must be >= 0"),
-        (lambda: mc23.usam_stationary_loss(np.ones(2), np.ones(3), eta=0.1, rho=0.1), "covariance must match"),
-        (lambda: mc23.usam_stationary_loss(np.array([30.0]), np.ones(1), eta=0.1, rho=0.1, discrete=True), "< 2"),
+        (
+            lambda: mc23.usam_stationary_loss(np.array([-1.0]), np.ones(1), eta=0.1, rho=0.1),
+            "eigenvalues must be >= 0",
+        ),
+        (
+            lambda: mc23.usam_stationary_loss(np.ones(2), np.ones(3), eta=0.1, rho=0.1),
+            "covariance must match",
+        ),
+        (
+            lambda: mc23.usam_stationary_loss(np.array([30.0]), np.ones(1), eta=0.1, rho=0.1, discrete=True),
+            "< 2",
+        ),
         (lambda: mc23.usam_axis_exit_time(1.0, eta=0.01, rho=1.5, sigma=0.1, A=0.5), "rho·mu must be < 1"),
         (lambda: mc23.sam_critical_rho(0.0, sigma=0.1, d=2), "mu must be > 0"),
         (lambda: mc23.sam_stationary_loss(np.ones(2), sigma=0.0, eta=0.1, rho=0.1), "two-cycle"),
@@ -269,7 +289,10 @@ def test_axis_exit_times_of_the_fact_sheet(rho, expected):
     assert mc23.mean_exit_time(lambda y: (k * y, s2 + 0 * y), 0.5) == pytest.approx(closed, rel=1e-9)
 
 
-@pytest.mark.parametrize(("rho", "sigma", "expected"), [(0.1, 0.25, 5.399), (0.4, 0.25, 96.9), (0.1, 0.5, 3.818), (0.1, 1.0, 2.787)])
+@pytest.mark.parametrize(
+    ("rho", "sigma", "expected"),
+    [(0.1, 0.25, 5.399), (0.4, 0.25, 96.9), (0.1, 0.5, 3.818), (0.1, 1.0, 2.787)],
+)
 def test_sam_axis_exit_times_of_the_fact_sheet(rho, sigma, expected):
     found = mc23.sam_axis_exit_time(1.0, eta=0.01, rho=rho, sigma=sigma, A=0.5, d=2)
     assert found == pytest.approx(expected, rel=3e-4)
@@ -295,3 +318,49 @@ def test_thresholds():
     assert mc23.usam_critical_rho(2.0) == 0.5
     assert mc23.sam_critical_rho(1.0, sigma=0.25, d=2) == pytest.approx(0.25 / 0.6266570687)
     assert mc23.dnsam_capture_radius(2.0, rho=0.1) == pytest.approx(0.2)
+
+
+def test_exit_integral_survives_steep_exponents():
+    """e^{I} alone would overflow: at rho = 0 the Dawson formula is the oracle, in weak noise and small steps."""
+    for eta, sigma in ((0.01, 0.1), (0.002, 0.25), (1e-4, 0.2)):
+        dawson = mc23.usam_axis_exit_time(1.0, eta=eta, rho=0.0, sigma=sigma, A=0.5)
+        sam = mc23.sam_axis_exit_time(1.0, eta=eta, rho=0.0, sigma=sigma, A=0.5, d=2)
+        assert sam == pytest.approx(dawson, rel=1e-6)
+    assert np.isfinite(mc23.sam_axis_exit_time(1.0, eta=0.01, rho=0.1, sigma=0.15, A=0.5, d=2))
+
+
+def test_rectangular_noise_has_the_law_of_its_square_root():
+    """d = 1, m = 2, Σ = .01: SAM's modified equation must not depend on the factor."""
+    f, x = ss.LogCosh(1), torch.tensor([[0.02], [0.3]], dtype=T)
+    update = partial(ss.sam, rho=0.1)
+    wide = ss.GaussianOracle(f, torch.tensor([[0.06, 0.08]], dtype=T))
+    a, b = (law(ss.modified_equation(update, g, 0.1), x) for g in (wide, ss.GaussianOracle(f, 0.1)))
+    torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_state_dependent_noise_that_vanishes_somewhere():
+    g = ss.GaussianOracle(ss.LogCosh(1), lambda x: 0.5 * x[..., None])
+    x = torch.tensor([[0.0], [0.5], [1.0]], dtype=T)
+    drift, cov = law(ss.modified_equation(partial(ss.sam, rho=0.1), g, 0.1), x)
+    assert torch.isfinite(drift).all()
+    alone = law(ss.modified_equation(partial(ss.sam, rho=0.1), g, 0.1), x[1:2])
+    torch.testing.assert_close((drift[1:2], cov[1:2]), alone)
+
+
+def test_minibatch_indices_as_nodes():
+    """A hand-made minibatch oracle: drift by enumeration equals the mean over batches."""
+    from dataclasses import dataclass
+
+    a = torch.tensor([0.5, 1.0, 1.5, 3.0], dtype=T)
+
+    @dataclass(frozen=True)
+    class Batch:
+        noise = ss.Choice(4, 1)
+        mean = ss.LogCosh(1)
+
+        def __call__(self, x, z):
+            return a.to(x)[z] * x
+
+    sde = ss.modified_equation(partial(ss.usam, rho=0.2), Batch(), 0.1)
+    drift, _ = sde.coefficients(torch.tensor([[2.0]], dtype=T))
+    assert float(drift) == pytest.approx(-float((a * (1 + 0.2 * a)).mean()) * 2.0)

@@ -129,3 +129,30 @@ def test_sums_of_different_things_do_not_add():
         moments(sample(5)).estimate("z")
     with pytest.raises(ValueError, match="level"):
         moments(sample(5)).estimate("a").interval(1.5)
+
+
+def test_zero_events_are_not_certainty():
+    e = ss.ExitTimes(np.zeros(5, np.int64), censored=100, diverged=0, dt=1.0).escaped()
+    assert e.value == 0
+    assert 0 < e.stderr < 0.02
+    assert e.interval()[1] > 0
+
+
+def test_scalars_broadcast_over_saved_steps():
+    e = ss.Estimate(np.arange(3.0), np.ones(3), 10, "Monte Carlo")
+    assert (float(e[1].value), int(e[1].n)) == (1.0, 10)
+    assert "last 2" in str(e)
+
+
+def test_a_diverged_deterministic_run_is_not_zero():
+    kernel = ss.optimizer(ss.sgd, ss.ExactOracle(ss.DoubleWell(1)), 5.0)
+    with pytest.warns(ss.DivergenceWarning):
+        m = ss.simulate(kernel, [2.0], steps=40, save_every=40, observables={"x": ss.coordinate(0)}, n=1)
+    assert np.isnan(m.estimate("x").value[-1])
+    assert np.isnan(m.estimate("x").stderr[-1])
+
+
+def test_histograms_with_other_edges_do_not_add():
+    a, b = (moments(sample(10), {"a": np.array(e)}) for e in ([0.0, 1.0], [0.0, 2.0]))
+    with pytest.raises(ValueError, match="same histogram edges"):
+        a.merge(b)

@@ -45,6 +45,10 @@ def _plain(total: int, what: str) -> Callable[[int], None]:
         now = time.monotonic()
         if now - last >= _PLAIN_INTERVAL:
             last, left = now, (now - began) * (total - finished) / finished
-            print(f"{what}: {100 * finished / total:.0f} %, about {left:.0f} s left", file=sys.stderr, flush=True)
+            print(
+                f"{what}: {100 * finished / total:.0f} %, about {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
 
     return advance

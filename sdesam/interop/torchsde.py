@@ -14,6 +14,8 @@ from ..validation import require_positive
 
 __all__ = ["GivenIncrements", "TorchSDE", "to_torchsde"]
 
+_ON_GRID = 1e-6  # of a step: more is another grid, less is rounding
+
 
 class TorchSDE(torch.nn.Module):
     """An ``SDE`` in torchsde's shape: Itô, general noise, ``g`` of shape ``(n, d, m)``."""
@@ -47,9 +49,10 @@ class GivenIncrements:
         self.shape, self.dtype, self.device = dw.shape[1:], dw.dtype, dw.device
         self.levy_area_approximation = "none"
 
-    def __call__(self, ta: float, tb: float, **_: object) -> Tensor:
-        k, end = round(float(ta) / self._h), round(float(tb) / self._h)
-        if end != k + 1:
+    def __call__(self, ta: float | Tensor, tb: float | Tensor, **_: object) -> Tensor:
+        start, stop = float(ta) / self._h, float(tb) / self._h
+        k = round(start)
+        if max(abs(start - k), abs(stop - k - 1)) > _ON_GRID:
             raise ValueError(f"torchsde must step on the grid of h = {self._h:g}, it asked for [{ta}, {tb}].")
         return self._h**0.5 * self._dw[k]
 

@@ -5,13 +5,13 @@ P = (I − v vᵀ)/|W| the derivative of v.  SAM's SDE needs E|W|, E v, E P and 
 1/|W| = (2/√π) ∫ exp(−t²|W|²) dt, taking the Gaussian expectation and substituting
 t = tan θ/(√2 s) leaves, with q = |m|²/(2s²), one-dimensional integrals of a bounded function:
 
-    j_i(q) = √(2/π) ∫₀^{π/2} sin^i θ cos^d θ e^{−q sin² θ} dθ,        E v   = j_0 m/s,
-    K(q)   = ∫₀^{π/2} sin θ cos^{d−1} θ e^{−q sin² θ} dθ,             E P   = (j_0 I − j_2 m mᵀ/s²)/s,
-                                                                      E|W|  = m·E v + s² tr E P,
-                                                                      E[(v·e)²] = K for a unit e ⊥ m.
+    j(q) = √(2/π) ∫₀^{π/2} cos^d θ e^{−q sin² θ} dθ,                  E v  = j m/s,
+    l(q) = √(2/π) (d−1) ∫₀^{π/2} sin² θ cos^{d−2} θ e^{−q sin² θ} dθ, E P  has the eigenvalues j/s across m, l/s along it
+           (√(2/π) e^{−q} for d = 1),                                 E|W| = m·E v + s² tr E P,
+    K(q) = ∫₀^{π/2} sin θ cos^{d−1} θ e^{−q sin² θ} dθ,               E[(v·e)²] = K for a unit e ⊥ m.
 
 Cov v = E[P] s² E[P] + R, where R ≥ 0 is what of v is not linear in Z (Stein's lemma); R has the
-eigenvalue K − j_0² across m and 1 − (d−1)K − 2q j_0² − (j_0 − 2q j_2)² along it.
+eigenvalue K − j² across m and 1 − (d−1)K − 2q j² − l² along it.
 
 Source: derived for this project, checked against 1F1 formulas and simulation; the paper has the
 Laguerre form of E|W| (recalled, not re-read).
@@ -19,7 +19,6 @@ Laguerre form of E|W| (recalled, not re-read).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -34,7 +33,7 @@ from ..validation import require_count, require_positive
 
 __all__ = ["DirectionLaw", "direction_law", "effective_radius_factor"]
 
-TOLERANCE = 1e-13  # relative, of j_0 and j_2
+TOLERANCE = 1e-13  # relative, of j and l
 RESIDUAL_TOLERANCE = 1e-11  # of R's eigenvalues: differences of numbers near 1, they enter times rho²
 _SIGMAS = 9.0  # e^(-81) < 1e-35: the integrand's tail that is cut off
 
@@ -75,7 +74,8 @@ class DirectionLaw:
 def direction_law(m: Float[Tensor, "*batch d"], s: Scalar) -> DirectionLaw:
     """Moments of the direction of W = m + N(0, s² I): the formulas in the module's docstring.
 
-    Accuracy about 1e-13 relative for E|W|, E v, E P at any d and q; about 1e-11 absolute for R.
+    Accuracy about 1e-13 relative for E|W|, E v and E P at any d and q (1e-12 of its largest value for the tail of
+    E P along m when d = 1, which is exponentially small); about 1e-13 absolute for R.
 
     Raises
     ------
@@ -84,13 +84,12 @@ def direction_law(m: Float[Tensor, "*batch d"], s: Scalar) -> DirectionLaw:
     """
     require_positive("s", s, "the direction of a gradient without noise is not random")
     d = m.shape[-1]
-    q = (m * m).sum(-1) / (2 * s * s)
-    j0, j2, *residuals = (value[..., None] for value in _functions(d)(q))
+    ratio = m / s
+    j, along, *residuals = (value[..., None] for value in _functions(d)((ratio * ratio).sum(-1) / 2))
     residual_across, residual_along = (r.clamp(min=0) for r in residuals)
-    twice = 2 * q[..., None]
-    mean, across, along = j0 * m / s, j0 / s, (j0 - twice * j2) / s
-    length = (mean * m).sum(-1) + (s * s * ((d - 1) * across + along)).squeeze(-1)
-    return DirectionLaw(length, mean, along, across, residual_along, residual_across, unit(m))
+    mean = j * ratio
+    length = (mean * m).sum(-1) + s * ((d - 1) * j + along).squeeze(-1)
+    return DirectionLaw(length, mean, along / s, j / s, residual_along, residual_across, unit(m))
 
 
 def effective_radius_factor(d: int) -> float:
@@ -114,19 +113,23 @@ def covariance(law: DirectionLaw, s: Scalar) -> Float[Tensor, "*batch d d"]:
 
 @lru_cache(maxsize=64)
 def _functions(d: int) -> HalfLineInterpolant:
-    """j_0 ~ q^-½, j_2 ~ q^-3/2 and the eigenvalues of R across and along m, both ~ q^-2."""
+    """J ~ q^-½, l ~ q^-3/2 and the eigenvalues of R across and along m, both ~ q^-2."""
 
-    def j(sines: int) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda q: np.sqrt(2 / np.pi) * _quadrature(q, d, sines, d)
-
-    def across(q: np.ndarray) -> np.ndarray:
-        return _quadrature(q, d, 1, d - 1) - j(0)(q) ** 2
+    def j(q: np.ndarray) -> np.ndarray:
+        return np.sqrt(2 / np.pi) * _quadrature(q, d, 0, d)
 
     def along(q: np.ndarray) -> np.ndarray:
-        return 1 - (d - 1) * _quadrature(q, d, 1, d - 1) - 2 * q * j(0)(q) ** 2 - (j(0)(q) - 2 * q * j(2)(q)) ** 2
+        smooth = np.exp(-q) if d == 1 else (d - 1) * _quadrature(q, d, 2, d - 2)
+        return np.sqrt(2 / np.pi) * smooth
+
+    def residual_across(q: np.ndarray) -> np.ndarray:
+        return _quadrature(q, d, 1, d - 1) - j(q) ** 2
+
+    def residual_along(q: np.ndarray) -> np.ndarray:
+        return 1 - (d - 1) * _quadrature(q, d, 1, d - 1) - 2 * q * j(q) ** 2 - along(q) ** 2
 
     return interpolate(
-        [j(0), j(2), across, along],
+        [j, along, residual_across, residual_along],
         decay=(0.5, 1.5, 0.0, 0.0),
         scale=d / 2 + 4.0,
         tolerances=(TOLERANCE, TOLERANCE, RESIDUAL_TOLERANCE, RESIDUAL_TOLERANCE),
@@ -140,5 +143,3 @@ def _quadrature(q: np.ndarray, d: int, sines: int, cosines: int, nodes: int = 20
     sine = np.sin(top * (x + 1) / 2)
     log_decay = cosines / 2 * np.log1p(-(sine**2)) - q[..., None] * sine**2  # cos^n = exp(n/2 log(1 - sin²))
     return (top / 2 * w * sine**sines * np.exp(log_decay)).sum(-1)
-
-

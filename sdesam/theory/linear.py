@@ -4,8 +4,9 @@
     SDE    dX = (D X + c) dt + B dW,      over a step h: m⁺ = e^{Dh} m + ∫e^{Ds}ds c,  C⁺ = e^{Dh} C e^{Dh}ᵀ + V
 
 with V = ∫₀^h e^{Ds} B Bᵀ e^{Dᵀs} ds by Van Loan's block exponential, so D may be singular or unstable.
-Nothing is read off formulas: the matrices are found by probing ``step`` or ``coefficients`` at basis
-vectors, and affinity is verified at random points, so a faulty kernel cannot hide behind its own theory.
+The matrices are found by probing ``step`` or ``coefficients`` at basis vectors, and affinity is verified at
+random points.  So these are the exact moments of the *given* kernel, right or wrong: compare the matrices
+themselves with theory to see a fault in the kernel.
 """
 
 from __future__ import annotations
@@ -108,7 +109,9 @@ def chain_path(chain: AffineChain, x0: Vector, steps: int, covariance: Matrix | 
     return _iterate(chain.A, chain.a, chain.Q, x0, steps, covariance)
 
 
-def sde_path(sde: LinearSDE, x0: Vector, h: float, steps: int, covariance: Matrix | None = None) -> GaussianPath:
+def sde_path(
+    sde: LinearSDE, x0: Vector, h: float, steps: int, covariance: Matrix | None = None
+) -> GaussianPath:
     """Moments of the SDE at times 0, h, .., steps·h, exact to rounding."""
     require_positive("h", h, "it is the model time between two looks")
     require_count("steps", steps, least=1, why="a path needs a step")
@@ -120,7 +123,9 @@ def stationary_chain(chain: AffineChain) -> Matrix:
     """C = A C Aᵀ + Q.  Raises ``ValueError`` unless the spectral radius of A is below 1."""
     radius = np.abs(np.linalg.eigvals(chain.A)).max()
     if radius >= 1:
-        raise ValueError(f"the chain must be stable to have a stationary law, its spectral radius is {radius:.6g}.")
+        raise ValueError(
+            f"the chain must be stable to have a stationary law, its spectral radius is {radius:.6g}."
+        )
     return solve_discrete_lyapunov(chain.A, chain.Q)
 
 
@@ -128,7 +133,9 @@ def stationary_sde(sde: LinearSDE) -> Matrix:
     """D C + C Dᵀ + Q = 0.  Raises ``ValueError`` unless all eigenvalues of D have negative real part."""
     top = np.linalg.eigvals(sde.D).real.max()
     if top >= 0:
-        raise ValueError(f"the SDE must be stable to have a stationary law, its largest growth rate is {top:.6g}.")
+        raise ValueError(
+            f"the SDE must be stable to have a stationary law, its largest growth rate is {top:.6g}."
+        )
     return solve_continuous_lyapunov(sde.D, -sde.Q)
 
 

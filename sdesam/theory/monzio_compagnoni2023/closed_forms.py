@@ -7,7 +7,6 @@ stationary statements need 0 < lambda_i a_i; flat directions (lambda_i = 0) carr
 from __future__ import annotations
 
 import numpy as np
-from torch import Tensor
 
 from ...calculus import Scalar, grad, norm
 from ...landscapes import Landscape
@@ -22,19 +21,19 @@ __all__ = [
 
 
 def usam_loss(f: Landscape, *, rho: Scalar) -> Landscape:
-    """f + rho/2 |∇f|²: minus its gradient is USAM's drift for additive noise.  Source: the slides."""
+    """F + rho/2 |∇f|²: minus its gradient is USAM's drift for additive noise.  Source: the slides."""
     require_nonnegative("rho", rho, "it is the ascent radius")
     return lambda x: f(x) + rho / 2 * (grad(f)(x) ** 2).sum(-1)
 
 
 def dnsam_loss(f: Landscape, *, rho: Scalar) -> Landscape:
-    """f + rho |∇f|: minus its gradient is the drift of DNSAM and of full-batch SAM.  Source: recalled."""
+    """F + rho |∇f|: minus its gradient is the drift of DNSAM and of full-batch SAM.  Source: recalled."""
     require_nonnegative("rho", rho, "it is the ascent radius")
     return lambda x: f(x) + rho * norm(grad(f)(x))
 
 
 def sam_loss(g: GaussianOracle, *, rho: Scalar) -> Landscape:
-    """f + rho E|∇f_γ| for isotropic Gaussian noise: minus its gradient is SAM's drift.  Source: the slides."""
+    """F + rho E|∇f_γ| for isotropic Gaussian noise: minus its gradient is SAM's drift.  Source: the slides."""
     require_nonnegative("rho", rho, "it is the ascent radius")
     return lambda x: g.mean(x) + rho * direction_law(grad(g.mean)(x), g.sigma).length  # pyright: ignore
 
@@ -63,7 +62,9 @@ def usam_stationary_loss(
     if not discrete:
         return float(eta / 4 * (a * sigma).sum())
     if np.any(eta * lam * a >= 2):
-        raise ValueError(f"eta·λ(1+rho·λ) must be < 2 for a stationary law, got {float((eta * lam * a).max()):.4g}.")
+        raise ValueError(
+            f"eta·λ(1+rho·λ) must be < 2 for a stationary law, got {float((eta * lam * a).max()):.4g}."
+        )
     return float(eta / 4 * (a * sigma / (1 - eta * lam * a / 2)).sum())
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...calculus import Scalar, grad, grad_and_hessian, norm, over, unit
-from ...landscapes import Landscape
+from ...landscapes import Landscape, dimension_of, require_landscape
 from ...oracles import ExactOracle, GaussianOracle, Oracle, is_additive
 from ...sde import SDE, LinearMap
 from ...validation import require_nonnegative, require_positive
@@ -25,7 +25,6 @@ __all__ = [
     "dnsam_full_numerator_sde", "dnsam_sde", "sam_factored_sde", "sam_ode", "sam_sde", "sgd_sde", "usam_ode",
     "usam_sde",
 ]  # fmt: skip
-
 
 
 def sgd_sde(g: Oracle, *, eta: Scalar, rho: Scalar = 0.0) -> SDE:
@@ -134,7 +133,7 @@ class _Coefficients:
     rho: Scalar
 
     def _noise(self, shape_of: Tensor, respond: LinearMap) -> LinearMap | None:
-        """dw ↦ −√eta respond(L dw), or None without noise."""
+        """Dw ↦ −√eta respond(L dw), or None without noise."""
         if self.g.noise.size == 0:
             return None
         return lambda dw: -(self.eta**0.5) * respond(self.g.scatter(shape_of, dw))
@@ -195,7 +194,10 @@ def _additive(form: Callable, name: str, g: Oracle, eta: Scalar, rho: Scalar) ->
             f"factor), got {type(g).__name__}: with a batch-dependent Hessian this form loses half an order. "
             "modified_equation(update, g, eta) is right for any oracle."
         )
-    return SDE(form(g, eta, rho), noise_dim=g.noise.size)  # pyright: ignore[reportAttributeAccessIssue]
+    dim = g.dim if isinstance(g, GaussianOracle) else dimension_of(g.mean)
+    if dim is not None:
+        require_landscape(g.mean, torch.zeros(dim, dtype=torch.float64))
+    return SDE(form(g, eta, rho), noise_dim=g.noise.size, dim=dim)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _sam(g: Oracle, eta: Scalar, rho: Scalar, *, full: bool) -> SDE:
@@ -209,7 +211,7 @@ def _sam(g: Oracle, eta: Scalar, rho: Scalar, *, full: bool) -> SDE:
     _additive(_SgdCoefficients, "sam_sde", g, eta, rho)  # the same checks
     d = g.noise.size  # pyright: ignore[reportAttributeAccessIssue]
     coefficients = _SamCoefficients(g, eta, rho, full)  # pyright: ignore[reportArgumentType]
-    return SDE(coefficients, noise_dim=2 * d if full else d, private_dim=d if full else 0)
+    return SDE(coefficients, noise_dim=2 * d if full else d, private_dim=d if full else 0, dim=d)
 
 
 def _is_zero(sigma: object) -> bool:
