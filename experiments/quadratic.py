@@ -17,7 +17,7 @@ from sdesam.theory.gaussian_noise import effective_radius_factor
 
 ID = "quadratic"
 TITLE = "Loss on a random convex quadratic, d = 20"
-MINUTES = 2.0
+MINUTES = 4.0
 CAPTION = """
 Left: mean loss of each optimizer (solid, markers) and of its SDE (dashed, Euler-Maruyama with step eta/10), with the
 stationary formulas (dotted). Right: distance of each optimizer's mean loss from that of its own SDE (solid) and of
@@ -36,7 +36,7 @@ class Config:
     steps: int = 600
     save_every: int = 20
     substeps: int = 10
-    n: int = 1024
+    n: int = 4096
     seed: int = 0
     problem_seed: int = 42
 
@@ -58,14 +58,15 @@ def run(c: Config) -> dict[str, np.ndarray]:
     for name, update in METHODS.items():
         G = partial(update, rho=c.rho)
         optimizer, model, plain = ss.optimizer(G, g, c.eta), model_of(G, g, c.eta), mc23.sgd_sde(g, eta=c.eta)
-        kernel = ss.coupled(optimizer, *(fine(sde, c) for sde in (model, plain, flipped(model))))
+        others = () if name == "SGD" else (plain, flipped(model))
+        kernel = ss.coupled(optimizer, *(fine(sde, c) for sde in (model, *others)))
         observables = {
             "algorithm": ss.of_member(f, 0),
             "sde": ss.of_member(f, 1),
             "own error": ss.difference(f, 0, 1),
-            "sgd error": ss.difference(f, 0, 2),
-            "flipped error": ss.difference(f, 0, 3),
         }
+        if others:
+            observables |= {"sgd error": ss.difference(f, 0, 2), "flipped error": ss.difference(f, 0, 3)}
         moments = ss.simulate(
             kernel, x0, steps=c.steps, save_every=c.save_every, observables=observables, n=c.n, seed=c.seed
         )
@@ -77,9 +78,7 @@ def run(c: Config) -> dict[str, np.ndarray]:
             scheme = linear.chain_path(linear.affine_chain(fine(model, c), c.d), x0, c.steps)
             out[f"{name}/exact algorithm"] = chain.quadratic(H)[:: c.save_every]
             out[f"{name}/exact sde"] = exact.quadratic(H)[:: c.save_every]
-            out[f"{name}/exact stationary"] = (
-                np.trace(H @ linear.stationary_sde(linear.linear_sde(model, c.d))) / 2
-            )
+            out[f"{name}/exact stationary"] = np.trace(H @ linear.stationary_sde(linear.linear_sde(model, c.d))) / 2
             out[f"{name}/exact scheme"] = scheme.quadratic(H)[:: c.save_every]
     return out
 
@@ -148,9 +147,7 @@ def verdicts(r: dict[str, np.ndarray], c: Config) -> list[Verdict]:
 def usam_floor(r: dict[str, np.ndarray], c: Config, floor: dict[str, float]) -> Verdict:
     e = unpacked(r["USAM/sde"], c.n)[-1]
     value, stderr = float(e.value), float(e.stderr)
-    shift = (
-        r["USAM/exact scheme"][-1] - r["USAM/exact stationary"]
-    )  # Euler's bias and the rest of the transient
+    shift = r["USAM/exact scheme"][-1] - r["USAM/exact stationary"]  # Euler's bias and the rest of the transient
     wrong = {"SGD's floor": floor["SGD"], "noise without I + rho H": floor["USAM drift only"]}
     wrong["1.5 times the formula"] = 1.5 * floor["USAM"]
     z = {name: z_score(value - shift, level, stderr) for name, level in wrong.items()}
@@ -216,15 +213,7 @@ def exactness(r: dict[str, np.ndarray], c: Config, name: str) -> Verdict:
 def own_model(r: dict[str, np.ndarray], c: Config, name: str) -> Verdict:
     errors = [unpacked(r[f"{name}/{key} error"][:, 1:], c.n) for key in ("own", "sgd", "flipped")]
     own, plain, flip = (sup(np.asarray(e.value), np.asarray(e.stderr)) for e in errors)
-    holds = (
-        None
-        if not trusted(*errors[:2])
-        else True
-        if own[1] < plain[0]
-        else False
-        if plain[1] < own[0]
-        else None
-    )
+    holds = None if not trusted(*errors[:2]) else True if own[1] < plain[0] else False if plain[1] < own[0] else None
     return Verdict(
         claim=f"quadratic-{name.lower()}-own-sde",
         statement=f"The SDE of {name} follows it more closely than the SDE of SGD does",
@@ -232,9 +221,10 @@ def own_model(r: dict[str, np.ndarray], c: Config, name: str) -> Verdict:
         criterion="sup over time of |E f(x) − E f(X)| (99.9 % simultaneous interval) for its own SDE below that for SGD's",
         paper_value="none given",
         observed=f"own SDE in [{own[0]:.4f}, {own[1]:.4f}], SGD's in [{plain[0]:.4f}, {plain[1]:.4f}] (n = {c.n})",
-        rejects=f"its SDE with the sign of rho turned, [{flip[0]:.4f}, {flip[1]:.4f}]",
+        rejects=f"its SDE with the sign of rho turned, [{flip[0]:.3g}, {flip[1]:.3g}]",
         verdict=judge([holds], [flip[0] > plain[1]], given=False),
-        expected="qualitatively",
+        # DNSAM divides the noise by |∇f|: single replicates carry over 5 % of the variance of its differences
+        expected="inconclusive" if name == "DNSAM" else "qualitatively",
     )
 
 

@@ -73,9 +73,7 @@ def grad_and_hessian(f: Field) -> Callable[[Tensor], tuple[Tensor, Field]]:
             if v.shape == x.shape:
                 return pullback(v)[0]
             shape = torch.broadcast_shapes(v.shape, x.shape)
-            if (
-                shape[len(shape) - x.ndim :] != x.shape
-            ):  # an axis inside x's own is broadcast: start from more points
+            if shape[len(shape) - x.ndim :] != x.shape:  # an axis inside x's own is broadcast: start from more points
                 return hvp(f)(x.expand(shape).clone(), v.expand(shape))
             vectors = v.expand(shape).reshape(-1, *x.shape)
             return torch.func.vmap(lambda u: pullback(u)[0])(vectors).reshape(shape)

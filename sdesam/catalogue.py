@@ -54,9 +54,7 @@ def find_landscape(name: str) -> Scene:
     if ".py:" in name:
         return Scene(load_function(name), None)
     if name not in LANDSCAPES:
-        raise ValueError(
-            f"landscape {name!r} is unknown: {nearest(name, LANDSCAPES)} Or give file.py:function."
-        )
+        raise ValueError(f"landscape {name!r} is unknown: {nearest(name, LANDSCAPES)} Or give file.py:function.")
     return LANDSCAPES[name]()
 
 
@@ -87,13 +85,9 @@ def load_function(reference: str) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ValueError(
-            f"{reference!r}: {file} failed to import: {type(error).__name__}: {error}"
-        ) from error
+        raise ValueError(f"{reference!r}: {file} failed to import: {type(error).__name__}: {error}") from error
     found = getattr(module, function, None)
     if not callable(found):
         defined = [k for k, v in vars(module).items() if callable(v) and not k.startswith("_")]
-        raise ValueError(
-            f"{reference!r}: {file} defines no function {function!r}: {nearest(function, defined)}"
-        )
+        raise ValueError(f"{reference!r}: {file} defines no function {function!r}: {nearest(function, defined)}")
     return found

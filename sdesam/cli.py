@@ -75,8 +75,8 @@ def simulate(
     """
     from .side_by_side import side_by_side
 
-    if output is not None and output.suffix not in (".json", ".csv"):
-        raise Usage(f"--output must end in .json or .csv, got {output.name!r}.")
+    if output is not None:
+        _require_writable(output)
     _set_threads(threads)
     table = side_by_side(
         landscape=landscape, method=method, eta=eta, rho=rho, sigma=sigma, steps=steps, n=n, x0=x0, seed=seed,
@@ -109,7 +109,7 @@ def repro(
     jobs : experiments run side by side; by default one per core
     as_json : print one JSON document
     """
-    from .reproduction import Repository, VerdictChanged, list_claims, reproduce
+    from .reproduction import ExperimentFailed, Repository, VerdictChanged, list_claims, reproduce
 
     repository = Repository.find(Path.cwd())
     if report:
@@ -121,8 +121,8 @@ def repro(
         return
     try:
         print(reproduce(repository, ids, smoke=smoke, jobs=jobs, as_json=as_json))
-    except VerdictChanged as changed:
-        raise Failed(str(changed)) from changed
+    except (ExperimentFailed, VerdictChanged) as failure:
+        raise Failed(str(failure)) from failure
 
 
 @app.command
@@ -153,6 +153,14 @@ def info(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
         print("\n".join(f"{name:<11} {value if value != [] else 'none'}" for name, value in document.items()))
 
 
+def _require_writable(output: Path) -> None:
+    """Refuse a path that cannot be written before the run, not after it."""
+    if output.suffix not in (".json", ".csv"):
+        raise Usage(f"--output must end in .json or .csv, got {output.name!r}.")
+    if output.is_dir() or not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
+        raise Usage(f"--output must be a file in a writable folder, got {str(output)!r}.")
+
+
 def _set_threads(threads: int | None) -> None:
     if threads is None:
         return
@@ -171,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _leave("interrupted", 130)
     except Failed as failed:
         _leave(str(failed), 1)
-    except (Usage, ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
+    except (Usage, ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         _leave(str(error), 2)
 
 

@@ -27,10 +27,10 @@ def iris() -> tuple[Tensor, Tensor]:
         from sklearn.datasets import load_iris  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as missing:
         raise ModuleNotFoundError("iris needs scikit-learn: pip install 'sdesam[experiments]'.") from missing
-    table = load_iris()
-    features = torch.as_tensor(table["data"], dtype=torch.float64)
+    data, target = load_iris(return_X_y=True)
+    features = torch.as_tensor(data, dtype=torch.float64)
     features = (features - features.mean(0)) / features.std(0, correction=0)
-    return features, torch.as_tensor(table["target"], dtype=torch.int64)
+    return features, torch.as_tensor(target, dtype=torch.int64)
 
 
 def iris_linear_network(hidden: int = 4) -> FiniteSum:

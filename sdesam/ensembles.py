@@ -92,9 +92,7 @@ def simulate(
     width = max(d, getattr(kernel.noise, "size", d) // 4, len(saved) * len(names) ** 2 // UNIT)
     with reporting(progress, n * steps, kernel.name) as advance:
         for block in blocks(n, width):
-            for part in _unit_moments(
-                kernel, block, start, observables, internals or {}, saved, edges, seed, advance
-            ):
+            for part in _unit_moments(kernel, block, start, observables, internals or {}, saved, edges, seed, advance):
                 total = part if total is None else total.merge(part)
     assert total is not None  # n >= 1
     _report_divergence(kernel, total, n)
@@ -153,9 +151,7 @@ def _unit_moments(
                 unit = np.full((1, len(names), UNIT), np.nan)  # a unit is summed at full length whatever n is
                 unit[0, :, :size] = values[:, u * UNIT : u * UNIT + size]
                 step = np.array([k])
-                parts.append(
-                    Moments.of(unit, names=names, steps=step, dt=float(kernel.dt), edges=edges, size=size)
-                )
+                parts.append(Moments.of(unit, names=names, steps=step, dt=float(kernel.dt), edges=edges, size=size))
         if k:
             advance(block.count)
         return False
@@ -192,8 +188,7 @@ def _measure(name: str, value: Tensor, x: Tensor, finite: Tensor, k: int) -> Ten
     if bool(bad.any()):
         i = int(bad.nonzero()[0])
         raise ValueError(
-            f"observable {name!r} must be a number wherever x is finite, got NaN at step {k}, "
-            f"x = {x[i].tolist()}."
+            f"observable {name!r} must be a number wherever x is finite, got NaN at step {k}, x = {x[i].tolist()}."
         )
     return value.to(torch.float64)
 
@@ -206,9 +201,7 @@ def _prepare(
     require_count("steps", steps, least=1, why="a run needs a step")
     require_count("save_every", save_every, least=1, why="it counts steps between looks")
     if steps % save_every:
-        raise ValueError(
-            f"save_every must divide steps = {steps}, so that the last step is saved, got {save_every}."
-        )
+        raise ValueError(f"save_every must divide steps = {steps}, so that the last step is saved, got {save_every}.")
     if engine not in ("auto", "eager"):
         raise ValueError(f"engine must be 'auto' or 'eager', got {engine!r}.")
     if isinstance(x0, Cloud):

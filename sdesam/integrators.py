@@ -59,9 +59,7 @@ class Integrator:
         """The state; the coefficients' shapes are checked on it."""
         state = x0 if self.sde.init is None else self.sde.init(x0)
         if self.sde.dim is not None and state.shape[-1] != self.sde.dim:
-            raise ValueError(
-                f"x0 must have last dimension {self.sde.dim}, that of {self.name}, got {state.shape[-1]}."
-            )
+            raise ValueError(f"x0 must have last dimension {self.sde.dim}, that of {self.name}, got {state.shape[-1]}.")
         _require_shapes(self, state[:1])
         return state
 

@@ -76,9 +76,7 @@ class Optimizer:
         """The state is the iterate; the landscape is checked against it."""
         dim = getattr(self.g, "dim", x0.shape[-1])
         if x0.shape[-1] != dim:
-            raise ValueError(
-                f"x0 must have last dimension {dim}, that of {type(self.g).__name__}, got {x0.shape[-1]}."
-            )
+            raise ValueError(f"x0 must have last dimension {dim}, that of {type(self.g).__name__}, got {x0.shape[-1]}.")
         require_landscape(self.g.mean, x0[:1].reshape(-1))
         return x0
 
@@ -130,9 +128,7 @@ def _require_bound(update: Callable[..., Tensor], name: str) -> None:
         if p.kind is p.KEYWORD_ONLY and p.default is p.empty
     ]
     if missing:
-        raise ValueError(
-            f"update {name} needs {', '.join(missing)}: pass functools.partial({name}, {missing[0]}=...)."
-        )
+        raise ValueError(f"update {name} needs {', '.join(missing)}: pass functools.partial({name}, {missing[0]}=...).")
 
 
 # ----------------------------------------------------------------- one kernel, r times a step
@@ -269,9 +265,7 @@ def coupled(*kernels: Kernel) -> Coupled:
         )
     if any(abs(k.dt - kernels[0].dt) > 1e-9 * kernels[0].dt for k in kernels):
         clocks = [(k.name, k.dt) for k in kernels]
-        raise ValueError(
-            f"coupled kernels must last the same model time a step, got dt = {clocks}: subcycle one."
-        )
+        raise ValueError(f"coupled kernels must last the same model time a step, got dt = {clocks}: subcycle one.")
     R = max(k.substeps for k in kernels)
     if any(R % k.substeps for k in kernels):
         raise ValueError(f"substeps must divide the largest, {R}, got {[k.substeps for k in kernels]}.")

@@ -47,7 +47,8 @@ class Quadratic:
 
     Notes
     -----
-    Asymmetry at the level of rounding (A @ A.T has it) is averaged away.  H/2 is what is stored: then the two products of the gradient are one.
+    Asymmetry at the level of rounding (A @ A.T has it) is averaged away.
+    H/2 is what is stored: then the two products of the gradient are one.
     """
 
     half: Float[Tensor, "d d"]
@@ -60,9 +61,7 @@ class Quadratic:
             raise ValueError("H must be finite, got NaN or infinite entries.")
         worst = float((H - H.T).abs().max())
         if worst > 8 * torch.finfo(H.dtype).eps * float(H.abs().max()):
-            raise ValueError(
-                f"H must be symmetric, |H - Hᵀ| is up to {worst:.2g}: pass (H + H.T)/2 if that is meant."
-            )
+            raise ValueError(f"H must be symmetric, |H - Hᵀ| is up to {worst:.2g}: pass (H + H.T)/2 if that is meant.")
         object.__setattr__(self, "half", (H + H.T) / 4)
 
     @property
@@ -100,12 +99,8 @@ class Saddle:
 
     def __post_init__(self) -> None:
         values = tuple(float(e) for e in self.eigenvalues)
-        if not all(math.isfinite(e) for e in values) or not (
-            min(values, default=0) < 0 < max(values, default=0)
-        ):
-            raise ValueError(
-                f"eigenvalues must be finite and of both signs, got {values}: use Quadratic otherwise."
-            )
+        if not all(math.isfinite(e) for e in values) or not (min(values, default=0) < 0 < max(values, default=0)):
+            raise ValueError(f"eigenvalues must be finite and of both signs, got {values}: use Quadratic otherwise.")
         object.__setattr__(self, "eigenvalues", values)
 
     @property
@@ -244,7 +239,8 @@ class FiniteSum:
 
     def losses(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch N"]:
         """The N losses at every point."""
-        data = torch.utils._pytree.tree_map(lambda part: _like(part, x), self.data)
+        parts = tuple(_like(part, x) for part in self._parts())
+        data = parts if isinstance(self.data, tuple) else parts[0]
         per_datum = torch.func.vmap(self.loss, in_dims=(None, 0))
         flat = torch.func.vmap(lambda point: per_datum(point, data))(x.reshape(-1, x.shape[-1]))
         if flat.ndim != 2:

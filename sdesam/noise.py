@@ -292,11 +292,7 @@ class Choice(_Sampled):
         count = self.N**self.B if self.replace else math.comb(self.N, self.B)
         _require_affordable(count, f"Choice({self.N}, {self.B})")
         indices = range(self.N)
-        batches = (
-            itertools.product(indices, repeat=self.B)
-            if self.replace
-            else itertools.combinations(indices, self.B)
-        )
+        batches = itertools.product(indices, repeat=self.B) if self.replace else itertools.combinations(indices, self.B)
         z = torch.tensor(list(batches), dtype=torch.int64)
         if self.p is None:
             return z, torch.full((count,), 1 / count, dtype=torch.float64)

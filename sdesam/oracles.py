@@ -105,24 +105,23 @@ class GaussianOracle:
         dim: int | None = None,
         noise_dim: int | None = None,
     ) -> None:
-        if isinstance(sigma, (list, tuple)) or (
-            isinstance(sigma, (Tensor, np.ndarray)) and np.ndim(sigma) > 0
-        ):
+        if not callable(sigma) and np.ndim(sigma) > 0:  # pyright: ignore[reportArgumentType]
             sigma = as_floats("sigma", sigma)
-        matrix = isinstance(sigma, Tensor) and sigma.ndim > 0
         d = dim if dim is not None else dimension_of(f)
-        if matrix:
+        if isinstance(sigma, Tensor) and sigma.ndim > 0:
             d = _require_factor(sigma, d)
-        elif not callable(sigma):
-            require_nonnegative("sigma", sigma, "it is the standard deviation of the gradient noise")
-        if d is None:
+            m = sigma.shape[1]
+        else:
+            if not callable(sigma):
+                require_nonnegative("sigma", sigma, "it is the standard deviation of the gradient noise")
+            m = d if noise_dim is None or not callable(sigma) else noise_dim
+        if d is None or m is None:
             raise ValueError(
                 f"dim must be given: {getattr(f, '__name__', type(f).__name__)} does not know its dimension, "
-                "and scalar noise needs it to draw its vector."
+                "and its noise needs it to draw its vector."
             )
         require_count("dim", d, least=1, why="it is the dimension of x")
-        m = sigma.shape[1] if matrix else (d if noise_dim is None else noise_dim)
-        if not callable(sigma) and noise_dim not in (None, m):
+        if noise_dim not in (None, m):
             raise ValueError(f"noise_dim must be {m}, the number of columns of sigma, got {noise_dim}.")
         for name, value in (("mean", f), ("sigma", sigma), ("dim", d), ("noise_dim", m)):
             object.__setattr__(self, name, value)
@@ -140,9 +139,7 @@ class GaussianOracle:
         if cov.ndim != 2 or cov.shape[0] != cov.shape[1] or not torch.isfinite(cov).all():
             raise ValueError(f"covariance must be a finite square matrix, got shape {tuple(cov.shape)}.")
         if float((cov - cov.T).abs().max()) > 8 * torch.finfo(cov.dtype).eps * float(cov.abs().max()):
-            raise ValueError(
-                f"covariance must be symmetric, |Σ - Σᵀ| is up to {float((cov - cov.T).abs().max()):.2g}."
-            )
+            raise ValueError(f"covariance must be symmetric, |Σ - Σᵀ| is up to {float((cov - cov.T).abs().max()):.2g}.")
         values, vectors = torch.linalg.eigh(cov)
         rounding = cov.shape[0] * torch.finfo(cov.dtype).eps * float(values.abs().max())
         if float(values.min()) < -rounding:
@@ -200,7 +197,5 @@ def _require_factor(sigma: Tensor, dim: int | None) -> int:
     if not torch.isfinite(sigma).all():
         raise ValueError("sigma must be finite, got NaN or infinite entries.")
     if dim is not None and sigma.shape[0] != dim:
-        raise ValueError(
-            f"sigma must have {dim} rows, one per coordinate of x, got shape {tuple(sigma.shape)}."
-        )
+        raise ValueError(f"sigma must have {dim} rows, one per coordinate of x, got shape {tuple(sigma.shape)}.")
     return sigma.shape[0]

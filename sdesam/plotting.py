@@ -74,9 +74,7 @@ def estimate_line(
     return ax
 
 
-def survival_line(
-    ax: Axes, exits: ExitTimes, *, method: str, kind: str, level: float = 0.95, **style
-) -> Axes:
+def survival_line(ax: Axes, exits: ExitTimes, *, method: str, kind: str, level: float = 0.95, **style) -> Axes:
     """S(t) as a step function with its simultaneous band."""
     colour = style.pop("color", COLOURS.get(method, COLOURS["other"]))
     low, high = exits.band(level)
@@ -94,7 +92,7 @@ def survival_line(
     return ax
 
 
-def theory_line(ax: Axes, t: np.ndarray, value: np.ndarray, *, method: str, label: str, **style) -> Axes:
+def theory_line(ax: Axes, t: np.ndarray, value: np.ndarray, *, method: str, label: str | None, **style) -> Axes:
     """An exact or predicted curve, dotted."""
     colour = COLOURS.get(method, COLOURS["other"])
     ax.plot(t, value, label=label, **{**_LINE["theory"], "color": colour, "zorder": 5, **style})
@@ -116,8 +114,6 @@ def save(fig: Figure, stem: Path) -> list[Path]:
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.with_suffix(".pdf"), stem.with_suffix(".png")]
     with style():
-        fig.savefig(
-            paths[0], metadata={"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None}
-        )
+        fig.savefig(paths[0], metadata={"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None})
         fig.savefig(paths[1], metadata={"Software": None})
     return paths

@@ -18,7 +18,11 @@ from .experiments import execute, find_experiments, load, unexpected
 from .report import build_report, read_records
 from .validation import nearest
 
-__all__ = ["Repository", "VerdictChanged", "list_claims", "reproduce"]
+__all__ = ["ExperimentFailed", "Repository", "VerdictChanged", "list_claims", "reproduce"]
+
+
+class ExperimentFailed(Exception):
+    """A script raised an error."""
 
 
 class VerdictChanged(Exception):
@@ -48,9 +52,7 @@ class Repository:
 
     def scripts(self, ids: Iterable[str] = ()) -> dict[str, Path]:
         """Scripts by ID (the file's stem), all or those named."""
-        every = {
-            p.stem: p for p in sorted((self.root / "experiments").glob("*.py")) if not p.stem.startswith("_")
-        }
+        every = {p.stem: p for p in sorted((self.root / "experiments").glob("*.py")) if not p.stem.startswith("_")}
         wanted = list(ids) or list(every)
         for name in wanted:
             if name not in every:
@@ -63,15 +65,15 @@ class Repository:
         self.report.write_text(build_report(read_records(self.figures), previous))
 
 
-def reproduce(
-    repository: Repository, ids: Sequence[str], *, smoke: bool, jobs: int | None, as_json: bool
-) -> str:
+def reproduce(repository: Repository, ids: Sequence[str], *, smoke: bool, jobs: int | None, as_json: bool) -> str:
     """Run experiments in separate processes and return the verdicts as text or JSON.
 
     A smoke run goes to a temporary folder and its verdicts are not compared: they come from too few replicates.
 
     Raises
     ------
+    ExperimentFailed
+        When a script raises; what finished before is written.
     VerdictChanged
         When a verdict of a full run differs from the one on record; everything is written first.
     ValueError
@@ -117,11 +119,7 @@ def list_claims(repository: Repository, *, as_json: bool) -> str:
     lines = [f"{r['claim']:<36} {r['verdict']:<15} {r['minutes']:>4g} min  {r['criterion']}" for r in rows]
     return "\n".join(
         lines
-        + [
-            f"{name}: not run yet, {load(p).MINUTES:g} min"
-            for name, p in repository.scripts(fresh).items()
-            if fresh
-        ]
+        + [f"{name}: not run yet, {load(p).MINUTES:g} min" for name, p in repository.scripts(fresh).items() if fresh]
     )
 
 
@@ -132,12 +130,14 @@ def _run_all(
     longest_first = sorted(scripts.values(), key=lambda path: -load(path).MINUTES)
     began = time.perf_counter()
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [
-            pool.submit(execute, p, folder, smoke=smoke, results_folder=results) for p in longest_first
-        ]
+        futures = [pool.submit(execute, p, folder, smoke=smoke, results_folder=results) for p in longest_first]
         records = []
         for path, future in zip(longest_first, futures, strict=True):
-            records.append(future.result())
+            try:
+                records.append(future.result())
+            except Exception as error:
+                pool.shutdown(cancel_futures=True)
+                raise ExperimentFailed(f"{path.name} failed: {type(error).__name__}: {error}") from error
             print(f"{path.stem}: done after {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
     return sorted(records, key=lambda r: r["id"])
 
@@ -146,6 +146,4 @@ def _verdict_lines(records: Sequence[dict[str, Any]], *, as_json: bool) -> str:
     if as_json:
         kept = [{k: r[k] for k in ("id", "title", "verdicts", "seconds")} for r in records]
         return json.dumps({"schema": 1, "experiments": kept}, indent=1, ensure_ascii=False)
-    return "\n".join(
-        f"{v['verdict']:<15} {v['claim']:<36} {v['observed']}" for r in records for v in r["verdicts"]
-    )
+    return "\n".join(f"{v['verdict']:<15} {v['claim']:<36} {v['observed']}" for r in records for v in r["verdicts"])

@@ -65,9 +65,7 @@ class _OneStepMoments:
     def __call__(self, x: Tensor) -> tuple[Tensor, LinearMap | None]:
         z, w = self._rule(x)
         count = w.shape[-1]
-        G = self.update(
-            self.g, x[..., None, :].expand(*x.shape[:-1], count, x.shape[-1]).clone(), _like(z, x)
-        )
+        G = self.update(self.g, x[..., None, :].expand(*x.shape[:-1], count, x.shape[-1]).clone(), _like(z, x))
         w = w.to(x)
         mean = (w[..., None] * G).sum(-2)
         factor = w.sqrt()[..., None] * (G - mean[..., None, :])  # factorᵀ factor = Cov G
@@ -127,12 +125,8 @@ def modified_equation(
     if nodes is not None:
         return SDE(_OneStepMoments(update, g, eta, nodes, order), noise_dim=len(nodes[1]), dim=dim)
     rule_of = _compact(g) if isinstance(g, GaussianOracle) else g
-    at_zero = (
-        torch.zeros(rule_of.noise.size, dtype=torch.float64) if isinstance(rule_of, GaussianOracle) else None
-    )
-    count = rule_of.noise.nodes(order, at_zero)[1].shape[
-        -1
-    ]  # raises here, at the boundary, when there is no rule
+    at_zero = torch.zeros(rule_of.noise.size, dtype=torch.float64) if isinstance(rule_of, GaussianOracle) else None
+    count = rule_of.noise.nodes(order, at_zero)[1].shape[-1]  # raises here, at the boundary, when there is no rule
     return SDE(_OneStepMoments(update, rule_of, eta, None, order), noise_dim=count, dim=dim)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -54,8 +56,7 @@ class Table:
     def document(self) -> dict[str, Any]:
         """Settings and rows; NaN and infinities become null, since JSON has none."""
         rows = [
-            {k: v if not isinstance(v, float) or np.isfinite(v) else None for k, v in r.items()}
-            for r in self.rows()
+            {k: v if not isinstance(v, float) or np.isfinite(v) else None for k, v in r.items()} for r in self.rows()
         ]
         return {"schema": 1, "settings": self.settings, "rows": rows}
 
@@ -79,7 +80,7 @@ class Table:
                 cells = "".join(f"{_cell(e.value, e.stderr, i):>26}" for e in estimates.values())
                 lines.append(f"step {int(k):<5}{first.times[i]:>8.4g}  {cells}")
         lost = {side: int(m.nonfinite[-1]) for side, m in self.sides.items() if m.nonfinite[-1]}
-        return "\n".join(lines + [f"\ndiverged: {lost}"] if lost else lines)
+        return "\n".join([*lines, f"\ndiverged: {lost}"] if lost else lines)
 
 
 def _cell(value: Any, stderr: Any, i: int) -> str:
@@ -114,9 +115,7 @@ def side_by_side(
     require_nonnegative("rho", rho, "it is the ascent radius")
     require_nonnegative("sigma", sigma, "it is the standard deviation of the gradient noise")
     require_count("steps", steps, least=1, why="a run needs a step")
-    require_count(
-        "substeps", substeps, least=1, why="it is the number of integrator steps per optimizer step"
-    )
+    require_count("substeps", substeps, least=1, why="it is the number of integrator steps per optimizer step")
     start = _start(scene.start if x0 is None else tuple(x0), scene.landscape, device, dtype)
     g = _oracle(scene.landscape, sigma, start.shape[-1])
     update = _bind(find_method(method), rho)
@@ -172,9 +171,17 @@ def _oracle(f: Landscape, sigma: float, d: int) -> Oracle:
 
 
 def _bind(update: Callable, rho: float) -> Callable:
-    return update if unwrap(update)[0] is sgd else partial(update, rho=rho)
+    field = unwrap(update)[0]
+    if field is sgd:
+        return update
+    if "rho" not in inspect.signature(field).parameters:
+        raise ValueError(f"method {field.__name__} must have signature (g, x, z, *, rho), it has no rho.")
+    if rho == 0:
+        print(f"note: with rho = 0 {field.__name__} is SGD; pass --rho for another", file=sys.stderr)
+    return partial(update, rho=rho)
 
 
 def _spacing(steps: int) -> int:
-    """The largest divisor of steps that still gives at least ten rows, 1 when there is none."""
-    return max((k for k in range(1, max(steps // 10, 1) + 1) if steps % k == 0), default=1)
+    """The largest divisor of steps that still gives at least ten rows; all of them when that means over 100."""
+    spacing = max(k for k in range(1, max(steps // 10, 1) + 1) if steps % k == 0)
+    return spacing if steps // spacing <= 100 else steps

@@ -89,4 +89,4 @@ def _coefficients(f: Callable[[np.ndarray], np.ndarray], p: float, scale: float,
         q = scale * (1 + s) / (1 - s)
         return f(q) * (1 + q / scale) ** p
 
-    return chebyshev.chebinterpolate(weighted, terms - 1)
+    return chebyshev.chebinterpolate(weighted, terms - 1)  # pyright: ignore[reportCallIssue, reportArgumentType]

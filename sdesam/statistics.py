@@ -32,7 +32,7 @@ class Estimate:
     method: str
     heavy_tailed: np.ndarray | bool | np.bool_ = False
 
-    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    def interval(self, level: float = 0.95) -> tuple[np.ndarray | float, np.ndarray | float]:
         """Two-sided confidence interval from Student's t with n − 1 degrees of freedom.
 
         >>> low, high = Estimate(1.0, 0.1, 1000, "Monte Carlo").interval(0.95)
@@ -53,8 +53,7 @@ class Estimate:
         """The estimate at one (or some) of the saved steps."""
         shape = np.shape(self.value)
         value, stderr, n, heavy = (
-            np.broadcast_to(part, shape)[index]
-            for part in (self.value, self.stderr, self.n, self.heavy_tailed)
+            np.broadcast_to(part, shape)[index] for part in (self.value, self.stderr, self.n, self.heavy_tailed)
         )
         return Estimate(value, stderr, n, self.method, heavy)
 
@@ -118,9 +117,7 @@ class Moments:
         kept, divisor = finite[:, None, :], np.maximum(count, 1)[:, None]
         with np.errstate(over="ignore", invalid="ignore"):  # a sum that overflows shows as inf or NaN
             mean = np.where(kept, values, 0.0).sum(-1) / divisor
-            mean = (
-                mean + np.where(kept, values - mean[..., None], 0.0).sum(-1) / divisor
-            )  # removes its rounding
+            mean = mean + np.where(kept, values - mean[..., None], 0.0).sum(-1) / divisor  # removes its rounding
             centred = np.where(kept, values - mean[..., None], 0.0)
             squares = centred * centred
             return cls(
@@ -135,9 +132,7 @@ class Moments:
                 m4=(squares * squares).sum(-1),
                 low=np.where(kept, values, np.inf).min(-1),
                 high=np.where(kept, values, -np.inf).max(-1),
-                histograms={
-                    name: _histograms(values[:, names.index(name)], finite, e) for name, e in edges.items()
-                },
+                histograms={name: _histograms(values[:, names.index(name)], finite, e) for name, e in edges.items()},
                 edges=dict(edges),
             )
 
@@ -218,9 +213,7 @@ class Moments:
         """Var phi at every saved step; its standard error √((M4/n − s⁴(n−3)/(n−1))/n)."""
         k, n = self._index(name), self.count.astype(float)
         if np.any(n < 2):
-            raise ValueError(
-                f"variance of {name!r} needs at least two finite replicates at every saved step."
-            )
+            raise ValueError(f"variance of {name!r} needs at least two finite replicates at every saved step.")
         s2 = self._squares()[:, k] / (n - 1)
         spread = np.maximum(self.m4[:, k] / n - s2**2 * (n - 3) / (n - 1), 0.0)
         return Estimate(s2, np.sqrt(spread / n), self.count, self.method, self.estimate(name).heavy_tailed)

@@ -61,9 +61,7 @@ def as_floats(name: str, value: object) -> Tensor:
 
     if isinstance(value, torch.Tensor):
         if value.dtype not in (torch.float32, torch.float64):
-            raise TypeError(
-                f"{name} must hold floats (float32 or float64), got {value.dtype}: write 1.0 instead of 1."
-            )
+            raise TypeError(f"{name} must hold floats (float32 or float64), got {value.dtype}: write 1.0 instead of 1.")
         return value
     array = np.asarray(value)
     if array.dtype.kind != "f":

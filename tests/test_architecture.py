@@ -15,7 +15,8 @@ ORDER = [
     ["kernels", "integrators", "theory.gaussian_noise", "theory.linear",
      "theory.monzio_compagnoni2023.sdes", "theory.monzio_compagnoni2023.closed_forms",
      "theory.monzio_compagnoni2023.saddles_and_exits", "theory.monzio_compagnoni2023", "theory"],
-    ["engine.streams", "engine.eager", "engine.progress", "engine", "ensembles", "exits", "interop.torchsde", "interop"],
+    ["engine.streams", "engine.eager", "engine.progress", "engine", "ensembles", "exits",
+     "interop.torchsde", "interop"],
     ["plotting", "experiments", "report"],
     ["catalogue", "side_by_side", "reproduction", "cli"],
 ]  # fmt: skip
@@ -76,6 +77,13 @@ def test_public_names_resolve_and_are_documented():
 
 
 def test_help_does_not_import_torch():
-    code = "import sys, sdesam.cli\ntry:\n    sdesam.cli.main(['--help'])\nexcept SystemExit:\n    pass\nsys.exit('torch' in sys.modules)"
+    code = """
+import sys, sdesam.cli
+try:
+    sdesam.cli.main(["--help"])
+except SystemExit:
+    pass
+sys.exit("torch" in sys.modules)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -43,9 +43,7 @@ def test_shape_law(f):
 
 def test_unit_is_zero_at_zero_and_has_no_epsilon():
     tiny = torch.tensor([3e-150, 4e-150], dtype=torch.float64)
-    torch.testing.assert_close(
-        ss.unit(tiny), torch.tensor([0.6, 0.8], dtype=torch.float64), rtol=1e-15, atol=0
-    )
+    torch.testing.assert_close(ss.unit(tiny), torch.tensor([0.6, 0.8], dtype=torch.float64), rtol=1e-15, atol=0)
     assert torch.equal(ss.unit(torch.zeros(3)), torch.zeros(3))
     assert torch.equal(torch.func.grad(lambda v: ss.norm(v))(torch.zeros(3)), torch.zeros(3))
 

@@ -13,9 +13,7 @@ from sdesam.theory import linear
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
 T = torch.float64
-L3 = torch.tensor(
-    [[0.7, 0.0, 0.0], [0.5, 0.4, 0.0], [-0.3, 0.2, 0.2]], dtype=T
-)  # Σ = L Lᵀ is full, Lᵀ L is not it
+L3 = torch.tensor([[0.7, 0.0, 0.0], [0.5, 0.4, 0.0], [-0.3, 0.2, 0.2]], dtype=T)  # Σ = L Lᵀ is full, Lᵀ L is not it
 G3 = ss.GaussianOracle(ss.Quadratic(H3), L3)
 TANH = ss.GaussianOracle(ss.TanhNetwork(), 0.3)
 X0 = [1.0, -1.0, 0.5]
@@ -49,9 +47,7 @@ def test_optimizer_and_sde_have_the_exact_means_and_covariances():
     """Dense 3-d quadratic, full Σ, USAM: within 4 standard errors; the scheme's bias is exact too."""
     assert deviations(USAM, exact(USAM)) < 4
     sde = linear.sde_path(linear.linear_sde(SDE, 3), X0, ETA, STEPS)
-    assert (
-        np.abs(exact(FINE).mean - sde.mean).max() < 1e-4
-    )  # the scheme's bias: a twentieth of a standard error
+    assert np.abs(exact(FINE).mean - sde.mean).max() < 1e-4  # the scheme's bias: a twentieth of a standard error
     assert deviations(FINE, sde) < 4
 
 
@@ -121,9 +117,7 @@ def test_a_run_is_the_merge_of_its_units():
     m = ss.simulate(USAM, X0, steps=4, observables=SECOND, n=3000, seed=1)
     paths = ss.trajectories(USAM, X0, steps=4, n=3000, seed=1)
     np.testing.assert_allclose(m.estimate("x[1]").value, paths[..., 1].mean(1).numpy(), rtol=1e-13)
-    np.testing.assert_allclose(
-        m.estimate("x[1]").stderr, (paths[..., 1].std(1) / 3000**0.5).numpy(), rtol=1e-10
-    )
+    np.testing.assert_allclose(m.estimate("x[1]").stderr, (paths[..., 1].std(1) / 3000**0.5).numpy(), rtol=1e-10)
 
 
 def test_methods_share_their_noise_at_equal_seeds():
@@ -183,9 +177,7 @@ def test_divergence_is_counted_reported_and_not_averaged():
 
 
 def test_large_n_is_chunked():
-    m = ss.simulate(
-        ss.optimizer(ss.sgd, TANH, 0.1), [1.0, 1.2], steps=1, observables={"f": TANH.mean}, n=200_001
-    )
+    m = ss.simulate(ss.optimizer(ss.sgd, TANH, 0.1), [1.0, 1.2], steps=1, observables={"f": TANH.mean}, n=200_001)
     assert m.count.tolist() == [200_001] * 2
 
 

@@ -16,9 +16,7 @@ def inside(x):
 
 
 def exits(update, n=400, steps=1500, seed=0):
-    return ss.first_exit(
-        ss.optimizer(update, SADDLE, 0.01), [0.0, 0.0], inside, max_steps=steps, n=n, seed=seed
-    )
+    return ss.first_exit(ss.optimizer(update, SADDLE, 0.01), [0.0, 0.0], inside, max_steps=steps, n=n, seed=seed)
 
 
 def test_counts_are_those_of_the_paths():

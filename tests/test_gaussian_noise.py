@@ -22,14 +22,9 @@ def closed_forms(m: np.ndarray, s: float):
     P = (
         A
         / s
-        * (
-            hyp1f1(0.5, d / 2 + 1, -q) * np.eye(d)
-            - hyp1f1(1.5, d / 2 + 2, -q) * np.outer(m, m) / (s**2 * (d + 2))
-        )
+        * (hyp1f1(0.5, d / 2 + 1, -q) * np.eye(d) - hyp1f1(1.5, d / 2 + 2, -q) * np.outer(m, m) / (s**2 * (d + 2)))
     )
-    vv = hyp1f1(1, d / 2 + 1, -q) / d * np.eye(d) + hyp1f1(1, d / 2 + 2, -q) * np.outer(m, m) / (
-        s**2 * (d + 2)
-    )
+    vv = hyp1f1(1, d / 2 + 1, -q) / d * np.eye(d) + hyp1f1(1, d / 2 + 2, -q) * np.outer(m, m) / (s**2 * (d + 2))
     return length, mean, P, vv - np.outer(mean, mean)
 
 
@@ -97,9 +92,7 @@ def test_radius_factor_and_origin():
     law = direction_law(torch.zeros(3, 2, dtype=T), 0.5)
     A = effective_radius_factor(2)
     torch.testing.assert_close(law.across, torch.full((3, 1), A / 0.5, dtype=T), rtol=1e-13, atol=0)
-    torch.testing.assert_close(
-        law.residual_along, torch.full((3, 1), 0.5 - A**2, dtype=T), rtol=1e-11, atol=0
-    )
+    torch.testing.assert_close(law.residual_along, torch.full((3, 1), 0.5 - A**2, dtype=T), rtol=1e-11, atol=0)
     torch.testing.assert_close(law.residual_along, law.residual_across, rtol=0, atol=1e-12)
 
 

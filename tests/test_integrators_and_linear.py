@@ -15,9 +15,7 @@ from sdesam.theory import monzio_compagnoni2023 as mc23
 T = torch.float64
 G3 = ss.GaussianOracle.from_covariance(ss.Quadratic(H3), SIGMA3)
 D = torch.tensor([[-1.0, 0.7], [-0.4, -0.3]], dtype=T)  # non-normal
-AFFINE = ss.SDE(
-    lambda x: (x @ D.T + torch.tensor([0.3, -0.2], dtype=T), lambda dw: -(dw @ L23.T)), noise_dim=3
-)
+AFFINE = ss.SDE(lambda x: (x @ D.T + torch.tensor([0.3, -0.2], dtype=T), lambda dw: -(dw @ L23.T)), noise_dim=3)
 X0 = np.array([1.0, -0.5])
 
 
@@ -33,9 +31,7 @@ def test_weak_order_on_additive_noise_by_exact_recursion(integrator, order):
     """Affine drift, non-normal, m = 3 != d = 2: errors of mean and covariance at t = 1 shrink by 2^order."""
     exact = linear.sde_path(linear.linear_sde(AFFINE, 2), X0, 1.0, 1)
     target = np.concatenate([exact.mean[-1], exact.covariance[-1].ravel()])
-    errors = [
-        np.abs(moments_at_one(ss.subcycle(integrator(AFFINE, 1 / r), r)) - target).max() for r in (32, 64)
-    ]
+    errors = [np.abs(moments_at_one(ss.subcycle(integrator(AFFINE, 1 / r), r)) - target).max() for r in (32, 64)]
     assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.06)
 
 
@@ -104,9 +100,7 @@ def test_planted_fault_dt_instead_of_root_dt_is_seen():
 def test_euler_step_is_drift_h_plus_root_h_diffusion():
     x, dw = torch.randn(4, 2, dtype=T), torch.randn(4, 3, dtype=T)
     drift, diffusion = AFFINE.coefficients(x)
-    torch.testing.assert_close(
-        ss.euler_maruyama(AFFINE, 0.04).step(x, dw), x + 0.04 * drift + 0.2 * diffusion(dw)
-    )
+    torch.testing.assert_close(ss.euler_maruyama(AFFINE, 0.04).step(x, dw), x + 0.04 * drift + 0.2 * diffusion(dw))
 
 
 # ----------------------------------------------------------------- linear.py against scipy

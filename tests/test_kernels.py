@@ -167,6 +167,4 @@ def test_dimensions_are_checked_for_sdes_and_oracles():
         ss.simulate(ss.euler_maruyama(sde, 0.1), [1.0, 1.0, 1.0], steps=1, observables={"f": TANH.mean}, n=4)
     one = ss.GaussianOracle(lambda x: (x * x).sum(-1), 0.1, dim=1)
     with pytest.raises(ValueError, match="last dimension 1, that of GaussianOracle, got 3"):
-        ss.simulate(
-            ss.optimizer(ss.sgd, one, 0.1), [1.0, 1.0, 1.0], steps=1, observables={"f": one.mean}, n=4
-        )
+        ss.simulate(ss.optimizer(ss.sgd, one, 0.1), [1.0, 1.0, 1.0], steps=1, observables={"f": one.mean}, n=4)

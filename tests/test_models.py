@@ -146,9 +146,7 @@ def test_full_batch_odes():
     sam, _ = mc23.sam_ode(TANH, rho=0.3).coefficients(X)
     torch.testing.assert_close(sam, -((eye + 0.3 * H / ss.norm(g)[:, None, None]) @ g[..., None])[..., 0])
     tiny = ss.GaussianOracle(TANH, 1e-7)
-    torch.testing.assert_close(
-        mc23.sam_sde(tiny, eta=0.1, rho=0.3).coefficients(X)[0], sam, rtol=1e-9, atol=1e-9
-    )
+    torch.testing.assert_close(mc23.sam_sde(tiny, eta=0.1, rho=0.3).coefficients(X)[0], sam, rtol=1e-9, atol=1e-9)
     zero = mc23.sam_sde(ss.GaussianOracle(TANH, 0.0), eta=0.1, rho=0.3).coefficients(X)
     torch.testing.assert_close(zero[0], sam)
     assert float(zero[1](torch.ones(3, 2, dtype=T)).abs().max()) == 0
@@ -185,9 +183,7 @@ def test_additive_forms_refuse_other_noise():
     assert torch.isfinite(cov).all()
 
 
-@pytest.mark.parametrize(
-    ("eta", "rho", "name"), [(0.0, 0.1, "eta"), (0.1, -0.1, "rho"), (0.1, float("nan"), "rho")]
-)
+@pytest.mark.parametrize(("eta", "rho", "name"), [(0.0, 0.1, "eta"), (0.1, -0.1, "rho"), (0.1, float("nan"), "rho")])
 def test_bad_hyper_parameters(eta, rho, name):
     for model in (mc23.sgd_sde, mc23.usam_sde, mc23.dnsam_sde, mc23.sam_sde):
         with pytest.raises(ValueError, match=f"{name} must be"):
@@ -225,9 +221,7 @@ def test_stationary_losses_solve_lyapunov_equations():
     continuous = float(np.trace(H3.numpy() @ linear.stationary_sde(sde)) / 2)
     discrete = float(np.trace(H3.numpy() @ linear.stationary_chain(chain)) / 2)
     kwargs = {"eta": eta, "rho": rho}
-    assert mc23.usam_stationary_loss(values.numpy(), rotated, **kwargs) == pytest.approx(
-        continuous, rel=1e-12
-    )
+    assert mc23.usam_stationary_loss(values.numpy(), rotated, **kwargs) == pytest.approx(continuous, rel=1e-12)
     assert mc23.usam_stationary_loss(values.numpy(), rotated, discrete=True, **kwargs) == pytest.approx(
         discrete, rel=1e-12
     )

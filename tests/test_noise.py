@@ -28,9 +28,7 @@ def reference_state(seed: int, replicate: int) -> list[int]:
     hashed = splitmix(seed)
     a = splitmix(hashed ^ (replicate * 0x9E3779B97F4A7C15 % 2**64))
     second = 0xD1B54A32D192ED03
-    b = mix(
-        (hashed + second + replicate * second) % 2**64, 33, 0xFF51AFD7ED558CCD, 29, 0xC4CEB9FE1A85EC53, 32
-    )
+    b = mix((hashed + second + replicate * second) % 2**64, 33, 0xFF51AFD7ED558CCD, 29, 0xC4CEB9FE1A85EC53, 32)
     return [a & MASK, a >> 32, b & MASK, b >> 32]
 
 

@@ -22,9 +22,7 @@ def test_zero_is_not_negative_and_integers_are_numbers():
         require_nonnegative("rho", -0.1, "it is the ascent radius")
 
 
-@pytest.mark.parametrize(
-    ("value", "error"), [(0, ValueError), (1.0, TypeError), ("2", TypeError), (True, TypeError)]
-)
+@pytest.mark.parametrize(("value", "error"), [(0, ValueError), (1.0, TypeError), ("2", TypeError), (True, TypeError)])
 def test_counts(value, error):
     with pytest.raises(error, match="steps must be"):
         require_count("steps", value, least=1, why="a run needs a step")

@@ -45,12 +45,13 @@ class Streams:
         """The next k outputs of every stream, shape (k, count)."""
         out = np.empty((k, len(self._scratch)), np.uint32)
         for row in out:
-            _next(*self._state, row, self._scratch)
+            _next(self._state, row, self._scratch)
         return out
 
 
-def _next(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray, out: np.ndarray, t: np.ndarray) -> None:
+def _next(state: list[np.ndarray], out: np.ndarray, t: np.ndarray) -> None:
     """One xoshiro128++ step in place: out = rotl(a + d, 7) + a, then the linear update."""
+    a, b, c, d = state
     np.add(a, d, out=out)
     np.left_shift(out, 7, out=t)
     np.right_shift(out, 25, out=out)

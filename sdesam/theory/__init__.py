@@ -35,8 +35,6 @@ def model_of(update: Callable[..., Tensor], g: Oracle, eta: Scalar) -> SDE:
     field, bound = unwrap(update)
     if field in _MODELS:
         if field is not sgd and "rho" not in bound:
-            raise ValueError(
-                f"update {field.__name__} needs rho: pass functools.partial({field.__name__}, rho=...)."
-            )
+            raise ValueError(f"update {field.__name__} needs rho: pass functools.partial({field.__name__}, rho=...).")
         return _MODELS[field](g, eta=eta, rho=bound.get("rho", 0.0))
     return modified_equation(update, g, eta)

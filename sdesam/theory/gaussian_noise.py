@@ -6,7 +6,7 @@ P = (I − v vᵀ)/|W| the derivative of v.  SAM's SDE needs E|W|, E v, E P and 
 t = tan θ/(√2 s) leaves, with q = |m|²/(2s²), one-dimensional integrals of a bounded function:
 
     j(q) = √(2/π) ∫₀^{π/2} cos^d θ e^{−q sin² θ} dθ,                  E v  = j m/s,
-    l(q) = √(2/π) (d−1) ∫₀^{π/2} sin² θ cos^{d−2} θ e^{−q sin² θ} dθ, E P  has the eigenvalues j/s across m, l/s along it
+    l(q) = √(2/π) (d−1) ∫₀^{π/2} sin² θ cos^{d−2} θ e^{−q sin² θ} dθ, E P  has eigenvalues j/s across m, l/s along it
            (√(2/π) e^{−q} for d = 1),                                 E|W| = m·E v + s² tr E P,
     K(q) = ∫₀^{π/2} sin θ cos^{d−1} θ e^{−q sin² θ} dθ,               E[(v·e)²] = K for a unit e ⊥ m.
 

@@ -109,9 +109,7 @@ def chain_path(chain: AffineChain, x0: Vector, steps: int, covariance: Matrix | 
     return _iterate(chain.A, chain.a, chain.Q, x0, steps, covariance)
 
 
-def sde_path(
-    sde: LinearSDE, x0: Vector, h: float, steps: int, covariance: Matrix | None = None
-) -> GaussianPath:
+def sde_path(sde: LinearSDE, x0: Vector, h: float, steps: int, covariance: Matrix | None = None) -> GaussianPath:
     """Moments of the SDE at times 0, h, .., steps·h, exact to rounding."""
     require_positive("h", h, "it is the model time between two looks")
     require_count("steps", steps, least=1, why="a path needs a step")
@@ -123,9 +121,7 @@ def stationary_chain(chain: AffineChain) -> Matrix:
     """C = A C Aᵀ + Q.  Raises ``ValueError`` unless the spectral radius of A is below 1."""
     radius = np.abs(np.linalg.eigvals(chain.A)).max()
     if radius >= 1:
-        raise ValueError(
-            f"the chain must be stable to have a stationary law, its spectral radius is {radius:.6g}."
-        )
+        raise ValueError(f"the chain must be stable to have a stationary law, its spectral radius is {radius:.6g}.")
     return solve_discrete_lyapunov(chain.A, chain.Q)
 
 
@@ -133,9 +129,7 @@ def stationary_sde(sde: LinearSDE) -> Matrix:
     """D C + C Dᵀ + Q = 0.  Raises ``ValueError`` unless all eigenvalues of D have negative real part."""
     top = np.linalg.eigvals(sde.D).real.max()
     if top >= 0:
-        raise ValueError(
-            f"the SDE must be stable to have a stationary law, its largest growth rate is {top:.6g}."
-        )
+        raise ValueError(f"the SDE must be stable to have a stationary law, its largest growth rate is {top:.6g}.")
     return solve_continuous_lyapunov(sde.D, -sde.Q)
 
 

@@ -62,15 +62,11 @@ def usam_stationary_loss(
     if not discrete:
         return float(eta / 4 * (a * sigma).sum())
     if np.any(eta * lam * a >= 2):
-        raise ValueError(
-            f"eta·λ(1+rho·λ) must be < 2 for a stationary law, got {float((eta * lam * a).max()):.4g}."
-        )
+        raise ValueError(f"eta·λ(1+rho·λ) must be < 2 for a stationary law, got {float((eta * lam * a).max()):.4g}.")
     return float(eta / 4 * (a * sigma / (1 - eta * lam * a / 2)).sum())
 
 
-def drift_only_stationary_loss(
-    eigenvalues: np.ndarray, covariance: np.ndarray, *, eta: float, rho: float
-) -> float:
+def drift_only_stationary_loss(eigenvalues: np.ndarray, covariance: np.ndarray, *, eta: float, rho: float) -> float:
     """(eta/4) Σ Σ_ii/(1 + rho lambda_i): the floor of USAM's SDE if its noise lacked the factor I + rho H."""
     lam, sigma = _curved(eigenvalues, covariance, eta, rho)
     return float(eta / 4 * (sigma / (1 + rho * lam)).sum())
@@ -92,9 +88,7 @@ def sam_stationary_loss(eigenvalues: np.ndarray, *, sigma: float, eta: float, rh
     return float(eta / 4 * (top / (1 + rho * A * lam / sigma)).sum())
 
 
-def _curved(
-    eigenvalues: np.ndarray, covariance: np.ndarray, eta: float, rho: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _curved(eigenvalues: np.ndarray, covariance: np.ndarray, eta: float, rho: float) -> tuple[np.ndarray, np.ndarray]:
     """Checked lambda and Σ_ii of the directions with lambda > 0."""
     require_positive("eta", eta, "it is the learning rate")
     require_nonnegative("rho", rho, "it is the ascent radius")

@@ -100,10 +100,13 @@ def mean_exit_time(
 ) -> float:
     """Mean time for dX = b dt + √a dW, odd b and even a, to reach |X| = A from 0.
 
-    ∫₀^A e^{−I(y)} ∫₀^y (2/a) e^{I} dv dy with I = ∫ 2b/a, on ``cells`` cells with four Gauss points each.
+    ∫₀^A e^{−I(y)} ∫₀^y (2/a) e^{I} dv dy with I = ∫ 2b/a, on cells of four Gauss points each: at least
+    ``cells``, and enough that I changes by at most one in each.
     """
     require_positive("A", A, "it is the distance of the exit")
     require_count("cells", cells, least=1, why="it is the resolution of the integral")
+    b, a = drift_and_variance(np.linspace(0.0, A, cells + 1))
+    cells = max(cells, int(np.ceil(A * np.abs(2 * b / a).max())))
     edges = np.linspace(0.0, A, cells + 1)
     offset, w = _legendre(0.0, A / cells, 4)
     y = edges[:-1, None] + offset
@@ -114,9 +117,9 @@ def mean_exit_time(
     local = np.exp(-growth) * ((2 / a * np.exp(growth)) @ partial.T)
     total = (w * rate).sum(1)
     gain = np.exp(-total) * (w * 2 / a * np.exp(growth)).sum(1)
-    start = np.zeros(cells)  # J(y) = e^{−I(y)} ∫₀^y (2/a) e^{I}, carried from cell to cell: no overflow
-    for k in range(cells - 1):
-        start[k + 1] = np.exp(-total[k]) * start[k] + gain[k]
+    start, decay = np.zeros(cells), np.exp(-total)
+    for k in range(cells - 1):  # J(y) = e^{−I(y)} ∫₀^y (2/a) e^{I}, carried from cell to cell: no overflow
+        start[k + 1] = decay[k] * start[k] + gain[k]
     return float((w * (np.exp(-growth) * start[:, None] + local)).sum())
 
 

@@ -168,11 +168,12 @@ class _DnsamFullNumeratorCoefficients(_Coefficients):
 
 @dataclass(frozen=True)
 class _SamCoefficients(_Coefficients):
+    sigma: Scalar
     full: bool
 
     def __call__(self, x: Tensor) -> tuple[Tensor, LinearMap]:
         m, H = grad_and_hessian(self.g.mean)(x)
-        s, d = self.g.sigma, x.shape[-1]  # pyright: ignore[reportAttributeAccessIssue]
+        s, d = self.sigma, x.shape[-1]
         law = direction_law(m, s)
 
         def diffusion(dw: Tensor) -> Tensor:
@@ -210,7 +211,7 @@ def _sam(g: Oracle, eta: Scalar, rho: Scalar, *, full: bool) -> SDE:
         )
     _additive(_SgdCoefficients, "sam_sde", g, eta, rho)  # the same checks
     d = g.noise.size  # pyright: ignore[reportAttributeAccessIssue]
-    coefficients = _SamCoefficients(g, eta, rho, full)  # pyright: ignore[reportArgumentType]
+    coefficients = _SamCoefficients(g, eta, rho, g.sigma, full)  # pyright: ignore
     return SDE(coefficients, noise_dim=2 * d if full else d, private_dim=d if full else 0, dim=d)
 
 

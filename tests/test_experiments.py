@@ -1,0 +1,206 @@
+"""The harness, the report, and the criteria of the experiments on planted results."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdesam import experiments, report
+from sdesam.experiments import Verdict, execute, judge, load, packed, source_hash, unexpected, unpacked, z_score
+from sdesam.reproduction import Repository
+from sdesam.statistics import Estimate
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
+
+TINY = """
+from dataclasses import dataclass
+import numpy as np
+from sdesam.experiments import Verdict
+from sdesam.plotting import new_figure
+ID, TITLE, MINUTES, CAPTION = "tiny", "A tiny one", 0.1, "Nothing to see."
+@dataclass(frozen=True)
+class Config:
+    n: int = 3
+SMOKE = Config(n=1)
+def run(c): return {"x": np.arange(c.n) / 3, "k": np.array(7)}
+def figure(r, c):
+    fig, axes = new_figure(1, 1)
+    axes[0, 0].plot(r["x"])
+    return fig
+def verdicts(r, c):
+    return [Verdict("tiny-claim", "one | two", "here", "c", "none given", "o", "r", "qualitatively", EXPECTED)]
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    path = tmp_path / "tiny.py"
+    path.write_text(TINY.replace("EXPECTED", '"qualitatively"'))
+    return path
+
+
+def test_execute_writes_the_four_files_byte_stably(tiny, tmp_path):
+    record = execute(tiny, tmp_path / "a", smoke=False)
+    execute(tiny, tmp_path / "b", smoke=False)
+    for suffix in (".pdf", ".png", ".csv", ".json"):
+        a, b = (tmp_path / folder / f"tiny{suffix}" for folder in "ab")
+        assert a.read_bytes() == b.read_bytes(), suffix
+    written = json.loads((tmp_path / "a" / "tiny.json").read_text())
+    assert written["results"] == {"x": [0.0, 0.33333333, 0.66666667], "k": 7}
+    assert written["config"] == {"n": 3}
+    assert set(written["verdicts"][0]) >= {
+        "claim", "statement", "source", "criterion", "observed", "verdict", "rejects", "expected",
+    }  # fmt: skip
+    assert "seconds" in record
+    assert "seconds" not in written
+    assert (tmp_path / "a" / "tiny.csv").read_text().splitlines()[1] == "x,0,0"
+
+
+def test_a_changed_verdict_is_named(tiny, tmp_path):
+    tiny.write_text(TINY.replace("EXPECTED", '"not reproduced"'))
+    record = execute(tiny, tmp_path, smoke=True)
+    assert unexpected(record) == ["tiny-claim: qualitatively, on record not reproduced"]
+
+
+def test_the_report_lists_every_claim_and_keeps_prose(tiny, tmp_path):
+    records = [execute(tiny, tmp_path, smoke=False)]
+    first = report.build_report(records)
+    assert "| tiny-claim | one \\| two | here | `sdesam repro tiny` |" in first
+    edited = first.replace("<!-- prose:tiny -->\n", "<!-- prose:tiny -->\nBy hand.\n")
+    again = report.build_report(records, edited)
+    assert again == edited
+    assert report.build_report(records, again) == again
+
+
+def test_the_committed_report_is_fresh():
+    previous = (ROOT / "paper_repro.md").read_text()
+    assert report.build_report(report.read_records(ROOT / "figures"), previous) == previous
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.stem)
+def test_figures_on_record_have_their_files_and_expected_verdicts(path):
+    record = json.loads((ROOT / "figures" / f"{path.stem}.json").read_text())
+    assert record["id"] == load(path).ID == path.stem
+    assert unexpected(record) == []
+    for suffix in (".pdf", ".png", ".csv"):
+        assert (ROOT / "figures" / f"{path.stem}{suffix}").is_file()
+    assert len({v["claim"] for v in record["verdicts"]}) == len(record["verdicts"])
+
+
+def test_the_source_hash_sees_the_script(tiny):
+    before = source_hash(tiny)
+    tiny.write_text(tiny.read_text() + "\n")
+    assert source_hash(tiny) != before
+
+
+# ----------------------------------------------------------------- criteria watched failing
+def test_judge_is_three_valued():
+    assert judge([True], [True], given=True) == "reproduced"
+    assert judge([True, False], [True], given=True) == "in part"
+    assert judge([False], [True], given=True) == "not reproduced"
+    assert judge([None], [True], given=True) == "inconclusive"
+    assert judge([True], [False], given=True) == "inconclusive"
+
+
+def test_verdicts_have_known_names():
+    with pytest.raises(ValueError, match="verdict must be one of"):
+        Verdict("a", "b", "c", "d", "e", "f", "g", "true", "reproduced")
+
+
+def test_estimates_survive_packing():
+    e = Estimate(np.arange(3.0), np.ones(3), 9, "Monte Carlo", np.array([False, True, False]))
+    back = unpacked(packed(e), 9)
+    assert np.array_equal(back.heavy_tailed, e.heavy_tailed)
+    assert z_score(1.0, 1.0, 0.0) == 0
+    assert z_score(1.0, 2.0, 0.0) == np.inf
+
+
+def recorded(name):
+    """Config, results and module of a committed experiment."""
+    script = load(ROOT / "experiments" / f"{name}.py")
+    record = json.loads((ROOT / "figures" / f"{name}.json").read_text())
+    return script, script.Config(), {k: np.array(v) for k, v in record["results"].items()}
+
+
+def verdict_of(script, results, config, claim):
+    return next(v.verdict for v in script.verdicts(results, config) if v.claim == claim)
+
+
+def test_the_floor_criterion_refuses_a_wrong_formula_and_a_wrong_simulation(monkeypatch):
+    script, config, results = recorded("quadratic")
+    claim = "quadratic-usam-floor"
+    assert verdict_of(script, results, config, claim) == "reproduced"
+    real = script.floors(config)
+    monkeypatch.setattr(script, "floors", lambda c: {**real, "USAM": 1.2 * real["USAM"]})
+    assert verdict_of(script, results, config, claim) == "not reproduced"
+    monkeypatch.undo()
+    shifted = {**results, "USAM/sde": results["USAM/sde"] * np.array([[1.1], [1.0], [1.0]])}
+    assert verdict_of(script, shifted, config, claim) == "not reproduced"
+    heavy = {**results, "USAM/sde": results["USAM/sde"] + np.array([[0.0], [0.0], [1.0]])}
+    assert verdict_of(script, heavy, config, claim) == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("name", "claim", "swap"),
+    [
+        ("quadratic", "quadratic-sam-own-sde", ("SAM/own error", "SAM/sgd error")),
+        ("tanh_network", "tanh-sam-own-sde", ("SAM/own error", "SAM/sgd error")),
+        ("iris", "iris-sam-own-sde-rho-0.1", ("0.1/SAM/own error", "0.1/SAM/sgd error")),
+    ],
+)
+def test_own_model_criteria_refuse_exchanged_and_equal_models(name, claim, swap):
+    script, config, results = recorded(name)
+    a, b = swap
+    assert verdict_of(script, results, config, claim) == "qualitatively"
+    assert verdict_of(script, {**results, a: results[b], b: results[a]}, config, claim) == "not reproduced"
+    assert verdict_of(script, {**results, b: results[a]}, config, claim) == "inconclusive"
+    flip = a.replace("own", "flipped")
+    assert verdict_of(script, {**results, flip: results[a]}, config, claim) == "inconclusive"
+
+
+def test_the_weak_error_criterion_refuses_another_difference():
+    script, config, results = recorded("tanh_network")
+    for claim in ("tanh-sam-weak-error", "tanh-usam-weak-error"):
+        assert verdict_of(script, results, config, claim) == "qualitatively"
+        wrong = {k: v * 1.3 if "own error" in k else v for k, v in results.items()}
+        assert verdict_of(script, wrong, config, claim) == "not reproduced"
+
+
+def test_exit_criteria_refuse_other_exit_times():
+    script, config, results = recorded("saddle")
+    claim = "saddle-sam-exit-time"
+    assert verdict_of(script, results, config, claim) == "qualitatively"
+    wrong = {**results}
+    for kind in ("algorithm", "SDE"):
+        wrong[f"SAM {kind}/counts"] = results[f"USAM {kind}/counts"]
+    assert verdict_of(script, wrong, config, claim) != "qualitatively"
+    swapped = {**results, "trapping SAM SDE/counts": results["trapping SAM factored/counts"]}
+    swapped["trapping SAM SDE/censored, diverged"] = results["trapping SAM factored/censored, diverged"]
+    assert verdict_of(script, swapped, config, "saddle-sam-full-covariance") == "not reproduced"
+    free = {**results, "full batch": 1 - results["full batch"]}
+    assert verdict_of(script, free, config, "saddle-full-batch-traps") == "not reproduced"
+
+
+# ----------------------------------------------------------------- finding the checkout
+def test_the_checkout_is_found_from_below_and_missed_outside(tmp_path):
+    assert Repository.find(ROOT / "tests").root == ROOT
+    with pytest.raises(FileNotFoundError, match="run this inside a checkout"):
+        Repository.find(tmp_path)
+    with pytest.raises(ValueError, match="Did you mean 'saddle'"):
+        Repository(ROOT).scripts(["sadle"])
+
+
+def test_configs_are_frozen_and_smoke_is_smaller():
+    for path in SCRIPTS:
+        script = load(path)
+        assert script.SMOKE.n < script.Config().n
+        with pytest.raises(AttributeError):
+            script.SMOKE.n = 5
+        assert replace(script.SMOKE, seed=3).seed == 3
+
+
+def test_discovery_is_by_id():
+    assert list(experiments.discover(ROOT / "experiments")) == [p.stem for p in SCRIPTS]
