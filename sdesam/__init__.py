@@ -8,8 +8,9 @@ One verb.  An optimizer and a discretised SDE are both a Markov kernel ``state�
                                     └── theory: x ↦ (drift, diffusion) ── SDE ── integrator(sde, h) ┘
 
 Layers, each importing from those above only: calculus, special, statistics, noise · landscapes, datasets,
-oracles, observables · updates, sde · kernels, integrators, theory · engine, ensembles, exits · plotting,
-experiments, report · cli.  Names are loaded on first use, so importing the package does not import torch.
+oracles, observables · updates, sde · kernels, integrators, theory · engine, ensembles, exits, interop ·
+plotting, experiments, report · catalogue, side_by_side, reproduction, cli.
+Names are loaded on first use, so importing the package does not import torch.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from .sde import SDE
 from .statistics import Estimate
 
 __all__ = [
-    "VERDICTS", "Verdict", "discover", "execute", "find_experiments", "flipped", "judge", "judge_order", "packed",
+    "VERDICTS", "Verdict", "execute", "find_experiments", "flipped", "judge", "judge_order", "packed",
     "trusted", "unexpected", "unpacked", "within", "z_score",
 ]  # fmt: skip
 
@@ -156,12 +156,6 @@ def find_experiments(start: Path) -> Path:
         f"no experiments/ folder at or above {start}: run this inside a checkout of the repository, an installed "
         "package carries none."
     )
-
-
-def discover(folder: Path) -> dict[str, ModuleType]:
-    """The scripts of a folder by their ID, in the order of their file names."""
-    modules = [load(path) for path in sorted(folder.glob("*.py")) if not path.name.startswith("_")]
-    return {module.ID: module for module in modules}
 
 
 def load(path: Path) -> ModuleType:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdesam import experiments, report
+from sdesam import report
 from sdesam.experiments import Verdict, execute, judge, load, packed, source_hash, unexpected, unpacked, z_score
 from sdesam.reproduction import Repository
 from sdesam.statistics import Estimate
@@ -200,7 +200,3 @@ def test_configs_are_frozen_and_smoke_is_smaller():
         with pytest.raises(AttributeError):
             script.SMOKE.n = 5
         assert replace(script.SMOKE, seed=3).seed == 3
-
-
-def test_discovery_is_by_id():
-    assert list(experiments.discover(ROOT / "experiments")) == [p.stem for p in SCRIPTS]
