@@ -153,7 +153,7 @@ def exits_of(r: dict[str, np.ndarray], name: str) -> ss.ExitTimes:
 
 
 def figure(r: dict[str, np.ndarray], c: Config):
-    fig, axes = new_figure(1, 2, height=3.3)
+    fig, axes = new_figure(1, 2, height=3.0)
     left, right = axes[0]
     for method in ("SGD", "USAM", "SAM"):
         survival_line(
@@ -184,9 +184,9 @@ def figure(r: dict[str, np.ndarray], c: Config):
         survival_line(right, exits_of(r, name), method=method, kind=kind, label=label)
     left.set(title=rf"$\rho={c.rho}$, $\sigma={c.sigma}$", ylabel=r"fraction with $|y|<\frac{1}{2}$ so far")
     right.set(title=rf"$\rho={c.trapping_rho}$, $\sigma={c.sigma}$")
-    for ax in axes[0]:
+    for ax, top in ((left, 0.97), (right, 0.8)):
         ax.set(xlabel=r"time $t=k\eta$", ylim=(-0.02, 1.05))
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=6.5)
+        ax.legend(loc="upper right", bbox_to_anchor=(1.02, top), fontsize=6.5)
     return fig
 
 

@@ -80,7 +80,7 @@ def simulate(
     DivergenceWarning
         When replicates become non-finite.
     """
-    start, d = _prepare(kernel, x0, n=n, steps=steps, save_every=save_every, engine=engine)
+    start, d = prepare(kernel, x0, n=n, steps=steps, save_every=save_every, engine=engine)
     names = (*observables, *(internals or {}))
     if len(set(names)) < len(names):
         raise ValueError(f"internals must not reuse names of observables, got {names}.")
@@ -111,7 +111,7 @@ def trajectories(
     ValueError, TypeError
         As ``simulate``.
     """
-    start, d = _prepare(kernel, x0, n=n, steps=steps, save_every=save_every, engine="auto")
+    start, d = prepare(kernel, x0, n=n, steps=steps, save_every=save_every, engine="auto")
     parts = []
     for block in blocks(n, d):
         rows: list[Tensor] = []
@@ -194,9 +194,10 @@ def _measure(name: str, value: Tensor, x: Tensor, finite: Tensor, k: int) -> Ten
 
 
 # ----------------------------------------------------------------- arguments
-def _prepare(
+def prepare(
     kernel: Kernel, x0: Points | Cloud, *, n: int, steps: int, save_every: int, engine: str
 ) -> tuple[Start, int]:
+    """Check the arguments every run shares; returns the start of a block, and d."""
     require_count("n", n, least=1, why="it is the number of replicates")
     require_count("steps", steps, least=1, why="a run needs a step")
     require_count("save_every", save_every, least=1, why="it counts steps between looks")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .engine.eager import blocks, visit
-from .ensembles import Cloud, Points, _prepare
+from .ensembles import Cloud, Points, prepare
 from .kernels import Kernel
 from .statistics import Estimate
 from .validation import require_count
@@ -117,7 +117,7 @@ def first_exit(
         As ``simulate``, or when ``inside`` does not return one boolean per replicate.
     """
     require_count("max_steps", max_steps, least=1, why="an exit needs a step")
-    start, d = _prepare(kernel, x0, n=n, steps=max_steps, save_every=1, engine="auto")
+    start, d = prepare(kernel, x0, n=n, steps=max_steps, save_every=1, engine="auto")
     counts, diverged = np.zeros(max_steps + 1, np.int64), 0
     for block in blocks(n, d):
         alive = torch.ones(block.rows, dtype=torch.bool)

@@ -42,6 +42,7 @@ __all__ = [
 VERDICTS = ("reproduced", "qualitatively", "in part", "not reproduced", "inconclusive", "not attempted")
 SIGMAS = 4.0  # with 60 rows at 95 %, three would fail by chance; at four standard errors, 0.004
 _DIGITS = 8
+Answer = bool | np.bool_
 _VERSIONS = ("numpy", "scipy", "torch", "matplotlib")
 
 
@@ -78,7 +79,7 @@ class Verdict:
                 raise ValueError(f"{name} must be one of {', '.join(VERDICTS)}, got {getattr(self, name)!r}.")
 
 
-def judge(holds: Sequence[bool | None], refused: Sequence[bool], *, given: bool) -> str:
+def judge(holds: Sequence[Answer | None], refused: Sequence[Answer], *, given: bool) -> str:
     """The verdict of named criteria, given that each planted wrong model was refused.
 
     A criterion holds (True), its complement is established (False), or neither (None).  All hold: "reproduced"
@@ -95,7 +96,7 @@ def judge(holds: Sequence[bool | None], refused: Sequence[bool], *, given: bool)
     return "in part" if any(holds) else "not reproduced"
 
 
-def judge_order(gap: float, stderr: float, refused: Sequence[bool], *, given: bool = False) -> str:
+def judge_order(gap: float, stderr: float, refused: Sequence[Answer], *, given: bool = False) -> str:
     """The verdict of "gap > 0" at four standard errors: its complement is established, or it is inconclusive.
 
     >>> judge_order(1.0, 0.1, [True]), judge_order(-1.0, 0.1, [True]), judge_order(0.1, 0.1, [True])
