@@ -75,14 +75,15 @@ def runs(c: Config) -> dict[str, ss.Kernel]:
 
 
 def run(c: Config) -> dict[str, np.ndarray]:
-    out: dict[str, np.ndarray] = {"dt": np.array(c.eta)}
+    out: dict[str, np.ndarray] = {"dt": np.array(c.eta), "steps": np.array(c.steps)}
 
     def inside(x):
         return x[..., 1].abs() < c.box
 
     for name, kernel in runs(c).items():
         exits = ss.first_exit(kernel, [0.0, 0.0], inside, max_steps=c.steps, n=c.n, seed=c.seed)
-        out[f"{name}/counts"] = exits.counts
+        left = np.flatnonzero(exits.counts)
+        out[f"{name}/exit steps, counts"] = np.stack([left, exits.counts[left]])
         out[f"{name}/censored, diverged"] = np.array([exits.censored, exits.diverged])
     out["full batch"] = full_batch(c)
     out["DNSAM SDE/escaped, by time"] = dnsam_in_its_clock(c)
@@ -149,7 +150,9 @@ def full_batch(c: Config) -> np.ndarray:
 
 def exits_of(r: dict[str, np.ndarray], name: str) -> ss.ExitTimes:
     censored, diverged = r[f"{name}/censored, diverged"]
-    return ss.ExitTimes(r[f"{name}/counts"], int(censored), int(diverged), float(r["dt"]))
+    steps, left = r[f"{name}/exit steps, counts"].astype(np.int64)
+    counts = np.bincount(steps, weights=left, minlength=int(r["steps"]) + 1).astype(np.int64)
+    return ss.ExitTimes(counts, int(censored), int(diverged), float(r["dt"]))
 
 
 def figure(r: dict[str, np.ndarray], c: Config):

@@ -195,7 +195,7 @@ def execute(path: Path, folder: Path, *, smoke: bool, results_folder: Path | Non
         save(script.figure(results, config), stem)
     record = _record(script, path, config, results)
     _write_csv(stem.with_suffix(".csv"), results)
-    stem.with_suffix(".json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    stem.with_suffix(".json").write_text(_document(record))
     return {**record, "seconds": time.perf_counter() - began}
 
 
@@ -233,6 +233,15 @@ def _record(script: ModuleType, path: Path, config: Any, results: Mapping[str, n
         "verdicts": [asdict(v) for v in script.verdicts(results, config)],
         "results": {name: _rounded(value) for name, value in results.items()},
     }
+
+
+def _document(record: Mapping[str, Any]) -> str:
+    """The record as JSON, one line per result."""
+    head = json.dumps({k: v for k, v in record.items() if k != "results"}, indent=1, ensure_ascii=False)
+    lines = (
+        f"  {json.dumps(name, ensure_ascii=False)}: {json.dumps(value)}" for name, value in record["results"].items()
+    )
+    return head[:-2] + ',\n "results": {\n' + ",\n".join(lines) + "\n }\n}\n"
 
 
 def _rounded(value: np.ndarray) -> Any:

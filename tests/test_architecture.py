@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "sdesam"
 ORDER = [
-    ["validation", "calculus", "special", "statistics", "noise"],
+    ["validation", "calculus", "special", "statistics", "quadrature", "noise"],
     ["landscapes", "datasets", "oracles", "observables"],
     ["updates", "sde"],
     ["kernels", "integrators", "theory.gaussian_noise", "theory.linear",

@@ -175,9 +175,9 @@ def test_exit_criteria_refuse_other_exit_times():
     assert verdict_of(script, results, config, claim) == "qualitatively"
     wrong = {**results}
     for kind in ("algorithm", "SDE"):
-        wrong[f"SAM {kind}/counts"] = results[f"USAM {kind}/counts"]
+        wrong[f"SAM {kind}/exit steps, counts"] = results[f"USAM {kind}/exit steps, counts"]
     assert verdict_of(script, wrong, config, claim) != "qualitatively"
-    swapped = {**results, "trapping SAM SDE/counts": results["trapping SAM factored/counts"]}
+    swapped = {**results, "trapping SAM SDE/exit steps, counts": results["trapping SAM factored/exit steps, counts"]}
     swapped["trapping SAM SDE/censored, diverged"] = results["trapping SAM factored/censored, diverged"]
     assert verdict_of(script, swapped, config, "saddle-sam-full-covariance") == "not reproduced"
     free = {**results, "full batch": 1 - results["full batch"]}
