@@ -33,7 +33,7 @@ lint: .venv/dev.stamp
 	$(PYTHON) -m venv .venv
 
 .venv/experiments.stamp: pyproject.toml constraints.txt | .venv/bin/python
-	@echo "== installing what the experiments need (about 1.5 GB, a minute)"
+	@echo "== installing what the experiments need (1.5 GB and a minute with a CPU build of torch)"
 	$(PIP) -e ".[experiments]"
 	@touch $@
 

@@ -156,7 +156,7 @@ def usam_floor(r: dict[str, np.ndarray], c: Config, floor: dict[str, float]) -> 
         statement="The stationary loss of USAM's SDE on a convex quadratic is (eta/4) tr((I + rho H)Σ)",
         source="Monzio Compagnoni et al. 2023, recalled (not re-read)",
         criterion="simulated final loss, less Euler's and the transient's bias (from Lyapunov equations), within 4 s.e. of the formula",
-        paper_value=f"{floor['USAM']:.5f} (their formula, our parameters)",
+        paper_value=f"{floor['USAM']:.5f} (recalled formula, our parameters)",
         observed=f"{value - shift:.5f} ± {stderr:.5f} (n = {c.n})",
         rejects="; ".join(f"{name} (z = {score:.0f})" for name, score in z.items()),
         verdict=judge(

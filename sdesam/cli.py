@@ -51,7 +51,7 @@ def simulate(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Simulate an optimizer beside its SDE and print mean loss and coordinates with standard errors.
+    """Simulate an optimizer beside its SDE, on independent noise, and print means with standard errors.
 
     Parameters
     ----------

@@ -81,6 +81,8 @@ def simulate(
         When replicates become non-finite.
     """
     start, d = prepare(kernel, x0, n=n, steps=steps, save_every=save_every, engine=engine)
+    if not isinstance(observables, Mapping):
+        raise TypeError(f"observables must be a mapping from names to functions, got {type(observables).__name__}.")
     names = (*observables, *(internals or {}))
     if len(set(names)) < len(names):
         raise ValueError(f"internals must not reuse names of observables, got {names}.")
@@ -139,6 +141,8 @@ def _unit_moments(
     advance: Callable[[int], None],
 ) -> list[Moments]:
     """Moments of each unit of a block.  Every saved step is reduced at once, so memory does not grow with steps·n."""
+    if not isinstance(observables, Mapping):
+        raise TypeError(f"observables must be a mapping from names to functions, got {type(observables).__name__}.")
     names = (*observables, *internals)
     sizes = [min(UNIT, block.count - low) for low in range(0, block.count, UNIT)]
     found: list[list[Moments]] = [[] for _ in sizes]
@@ -198,6 +202,11 @@ def prepare(
     kernel: Kernel, x0: Points | Cloud, *, n: int, steps: int, save_every: int, engine: str
 ) -> tuple[Start, int]:
     """Check the arguments every run shares; returns the start of a block, and d."""
+    if not isinstance(kernel, Kernel):
+        raise TypeError(
+            f"kernel must be a kernel, got {type(kernel).__name__}: make one with optimizer(update, g, eta), or with "
+            "an integrator such as small_noise_srk(sde, h)."
+        )
     require_count("n", n, least=1, why="it is the number of replicates")
     require_count("steps", steps, least=1, why="a run needs a step")
     require_count("save_every", save_every, least=1, why="it counts steps between looks")

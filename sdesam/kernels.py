@@ -9,16 +9,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .calculus import Scalar
 from .landscapes import require_landscape
 from .noise import Noise, Normal
-from .oracles import Oracle
+from .oracles import Oracle, require_oracle
 from .validation import require_count, require_nonnegative, require_positive
 
 __all__ = ["Coupled", "Kernel", "Optimizer", "Subcycled", "coupled", "optimizer", "subcycle"]
+
+
+_PROBE_BITS = 0x9E3779B9  # any number: a probe's noise decides nothing
 
 
 @runtime_checkable
@@ -78,6 +82,7 @@ class Optimizer:
         if x0.shape[-1] != dim:
             raise ValueError(f"x0 must have last dimension {dim}, that of {type(self.g).__name__}, got {x0.shape[-1]}.")
         require_landscape(self.g.mean, x0[:1].reshape(-1))
+        _require_update_shape(self, x0[:1].expand(2, -1).clone())
         return x0
 
     def position(self, state: Tensor) -> Tensor:
@@ -104,12 +109,30 @@ def optimizer(update: Callable[..., Tensor], g: Oracle, eta: Scalar) -> Optimize
         For eta <= 0, rho < 0, NaN or infinities, or an update with a hyper-parameter still unbound.
     """
     require_positive("eta", eta, "it is the learning rate")
+    require_oracle(g)
     field, bound = unwrap(update)
     for name, value in bound.items():
         if name == "rho":
             require_nonnegative("rho", value, "it is the ascent radius")
     _require_bound(update, getattr(field, "__name__", "update"))
     return Optimizer(update, g, eta)
+
+
+def _require_update_shape(kernel: Optimizer, x: Tensor) -> None:
+    """Probe the update once on two rows: a wrong shape would broadcast, or mix the replicates, in silence."""
+    z = kernel.g.noise.draw(lambda k: np.full((k, len(x)), _PROBE_BITS, np.uint32), x.dtype)
+    z = tuple(part.to(x.device) for part in z) if isinstance(z, tuple) else z.to(x.device)
+    try:
+        G = kernel.update(kernel.g, x, z)
+    except Exception as error:
+        raise ValueError(
+            f"update {kernel.name} failed on x of shape (2, {x.shape[1]}): {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(G, Tensor) or G.shape != x.shape:
+        shape = tuple(G.shape) if isinstance(G, Tensor) else type(G).__name__
+        raise ValueError(
+            f"update {kernel.name} must map x (..., {x.shape[1]}) to that shape, got {shape} for {tuple(x.shape)}."
+        )
 
 
 def unwrap(update: Callable[..., Tensor]) -> tuple[Callable[..., Tensor], dict[str, Any]]:

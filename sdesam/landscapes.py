@@ -219,15 +219,18 @@ class FiniteSum:
     Parameters
     ----------
     loss : ``loss(x, datum) -> scalar`` for one point ``x (d,)`` and one datum
-    data : a tensor ``(N, ...)``, or a tuple of such tensors; a datum is its i-th row, or the tuple of rows
+    data : a tensor or array ``(N, ...)``, or a tuple of such; a datum is its i-th row, or the tuple of rows
     dim : d, where it is known
     """
 
     loss: Callable[[Tensor, Any], Tensor]
-    data: Tensor | tuple[Tensor, ...]
+    data: Tensor | np.ndarray | tuple[Tensor | np.ndarray, ...]
     dim: int | None = None
 
     def __post_init__(self) -> None:
+        parts = self.data if isinstance(self.data, tuple) else (self.data,)
+        tensors = tuple(torch.as_tensor(part) for part in parts)
+        object.__setattr__(self, "data", tensors if isinstance(self.data, tuple) else tensors[0])
         lengths = {len(part) for part in self._parts()}
         if len(lengths) != 1 or 0 in lengths:
             raise ValueError(f"data must have parts of one length N >= 1, got lengths {sorted(lengths)}.")
@@ -254,7 +257,7 @@ class FiniteSum:
         return self.losses(x).mean(-1)
 
     def _parts(self) -> tuple[Tensor, ...]:
-        return self.data if isinstance(self.data, tuple) else (self.data,)
+        return self.data if isinstance(self.data, tuple) else (self.data,)  # pyright: ignore[reportReturnType]
 
 
 def _like(part: Tensor, x: Tensor) -> Tensor:

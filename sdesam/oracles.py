@@ -20,7 +20,7 @@ from .landscapes import Landscape, dimension_of
 from .noise import Noise, Normal
 from .validation import as_floats, require_count, require_nonnegative
 
-__all__ = ["ExactOracle", "GaussianOracle", "Oracle", "align", "is_additive"]
+__all__ = ["ExactOracle", "GaussianOracle", "Oracle", "align", "is_additive", "require_oracle"]
 
 
 @runtime_checkable
@@ -184,6 +184,15 @@ class GaussianOracle:
             return self
         left, values, _ = torch.linalg.svd(self.sigma, full_matrices=False)  # L z and U S y have one law
         return GaussianOracle(self.mean, left * values)
+
+
+def require_oracle(g: object) -> None:
+    """Raise ``TypeError`` unless g is an oracle; a bare landscape is the usual mistake."""
+    if not isinstance(g, Oracle):
+        raise TypeError(
+            f"g must be an oracle, a stochastic gradient with noise and mean, got {type(g).__name__}: wrap a "
+            "landscape in ExactOracle(f) or GaussianOracle(f, sigma)."
+        )
 
 
 def is_additive(g: Oracle) -> bool:

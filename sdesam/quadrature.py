@@ -65,7 +65,7 @@ def polar_about(pole: Tensor, order: int) -> tuple[Tensor, Tensor]:
     distance = torch.linalg.vector_norm(pole, dim=-1)
     angle = torch.arange(4 * order, dtype=pole.dtype, device=pole.device) * (2 * math.pi / (4 * order))
     near = distance.clamp(max=_CUT)
-    r, w = _legendre((near - _CUT).clamp(min=0), near + _CUT, order)
+    r, w = _legendre(torch.zeros_like(near), near + _CUT, order)
     circle = torch.stack((torch.cos(angle), torch.sin(angle)), -1)
     z = pole[..., None, None, :] + r[..., None, None] * circle
     weight = (w * r)[..., None] * (2 * math.pi / (4 * order)) * _normal_density((z * z).sum(-1), 2)

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from .calculus import Scalar
 from .noise import Normal
-from .oracles import GaussianOracle, Oracle
+from .oracles import GaussianOracle, Oracle, require_oracle
 from .validation import require_count, require_positive
 
 __all__ = ["SDE", "Coefficients", "LinearMap", "modified_equation"]
+
+_LEAST_ORDER = 28  # the weights of the polar rule then sum to one within 1e-8, wherever the pole is
 
 LinearMap = Callable[[Tensor], Tensor]
 Coefficients = Callable[[Tensor], tuple[Tensor, LinearMap | None]]
@@ -119,11 +121,14 @@ def modified_equation(
         When the default rule does not exist (m > 2) or is too large; the message names the alternatives.
     """
     require_positive("eta", eta, "it is the learning rate")
+    require_oracle(g)
     dim = getattr(g, "dim", None)
     if isinstance(g.noise, Normal) and g.noise.size == 0:
         return SDE(lambda x: (-update(g, x, x.new_empty(0)), None), noise_dim=0, dim=dim)
     if nodes is not None:
         return SDE(_OneStepMoments(update, g, eta, nodes, order), noise_dim=len(nodes[1]), dim=dim)
+    if isinstance(g, GaussianOracle):
+        require_count("order", order, least=_LEAST_ORDER, why="a rule about a pole with fewer nodes misses mass")
     rule_of = _compact(g) if isinstance(g, GaussianOracle) else g
     at_zero = torch.zeros(rule_of.noise.size, dtype=torch.float64) if isinstance(rule_of, GaussianOracle) else None
     count = rule_of.noise.nodes(order, at_zero)[1].shape[-1]  # raises here, at the boundary, when there is no rule

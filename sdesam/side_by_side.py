@@ -70,7 +70,7 @@ class Table:
         return out.getvalue()
 
     def text(self) -> str:
-        """A table for the eye: value ± standard error, one column a side, and their difference."""
+        """A table for the eye: value ± standard error, one column a side."""
         lines = [", ".join(f"{k} = {v}" for k, v in self.settings.items() if v is not None)]
         first = next(iter(self.sides.values()))
         for name in first.names:
@@ -121,7 +121,12 @@ def side_by_side(
     update = _bind(find_method(method), rho)
     kernels: dict[str, Kernel] = {"algorithm": optimizer(update, g, eta)}
     if model:
-        sde = model_of(update, g, eta)
+        try:
+            sde = model_of(update, g, eta)
+        except ValueError as error:
+            raise ValueError(
+                f"no SDE for {method} here ({error}) Pass --no-model to simulate the optimizer alone."
+            ) from error
         integrator = small_noise_srk if sde.noise_dim else heun
         kernels["SDE"] = subcycle(integrator(sde, eta / substeps), substeps)
     observables: dict[str, Callable] = {"f": scene.landscape}

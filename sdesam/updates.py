@@ -34,8 +34,8 @@ def dnsam(g: Oracle, x: Tensor, z: Tensor, *, rho: Scalar) -> Tensor:
 
     Notes
     -----
-    Where ∇f(x) = 0 the ascent is 0.  Close to such points the noise is divided by |∇f|: the p-th moment of
-    a step is finite for p < d only, so watch bounded observables there.
+    Where ∇f(x) = 0 the ascent is 0.  Close to such points the noise is divided by |∇f|: where gradients grow
+    linearly, the p-th moment of a step is finite for p < d only, so watch bounded observables there.
     """
     return g(x + rho * over(g(x, z), norm(grad(g.mean)(align(x, z)))), z)
 

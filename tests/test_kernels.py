@@ -168,3 +168,22 @@ def test_dimensions_are_checked_for_sdes_and_oracles():
     one = ss.GaussianOracle(lambda x: (x * x).sum(-1), 0.1, dim=1)
     with pytest.raises(ValueError, match="last dimension 1, that of GaussianOracle, got 3"):
         ss.simulate(ss.optimizer(ss.sgd, one, 0.1), [1.0, 1.0, 1.0], steps=1, observables={"f": one.mean}, n=4)
+
+
+@pytest.mark.parametrize(
+    ("update", "message"),
+    [
+        (lambda g, x, z: g(x, z).sum(), r"must map x .* to that shape, got \(\) for \(2, 2\)"),
+        (lambda g, x, z: g(x, z).sum(-1, keepdim=True), r"got \(2, 1\)"),
+        (lambda g, x, z: g(x, z)[..., 7], "failed on x of shape"),
+    ],
+)
+def test_an_update_of_the_wrong_shape_is_refused(update, message):
+    """It would broadcast, or mix the replicates, in silence."""
+    with pytest.raises(ValueError, match=message):
+        ss.simulate(ss.optimizer(update, TANH, 0.1), [1.0, 1.0], steps=1, observables={"f": TANH.mean}, n=4)
+
+
+def test_rules_about_a_pole_refuse_too_few_nodes():
+    with pytest.raises(ValueError, match="order must be >= 28"):
+        ss.modified_equation(partial(ss.usam, rho=0.1), TANH, 0.1, order=8)

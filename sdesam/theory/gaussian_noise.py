@@ -74,8 +74,8 @@ class DirectionLaw:
 def direction_law(m: Float[Tensor, "*batch d"], s: Scalar) -> DirectionLaw:
     """Moments of the direction of W = m + N(0, s² I): the formulas in the module's docstring.
 
-    Accuracy about 1e-13 relative for E|W|, E v and E P at any d and q (1e-12 of its largest value for the tail of
-    E P along m when d = 1, which is exponentially small); about 1e-13 absolute for R.
+    Accuracy in float64 about 1e-13 relative for E|W|, E v and E P at any d and q (for d = 1 relative to the largest
+    value of E P, whose tail along m is exponentially small); about 1e-13 absolute for R.
 
     Raises
     ------

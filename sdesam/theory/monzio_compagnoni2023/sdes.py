@@ -49,8 +49,8 @@ def usam_sde(g: Oracle, *, eta: Scalar, rho: Scalar) -> SDE:
     Raises
     ------
     ValueError
-        For bad eta or rho, or an oracle whose noise is not additive: there the drift would miss
-        −rho/2 ∇tr Σ and the order would be 1/2.
+        For bad eta or rho, or an oracle whose noise is not additive: there the drift would miss a term of size
+        rho, −rho E[(D∇f_γ − H)(∇f_γ − ∇f)] (−rho/2 ∇tr Σ for minibatch losses), and the order would be 1/2.
     """
     return _additive(_UsamCoefficients, "usam_sde", g, eta, rho)
 
@@ -88,7 +88,7 @@ def sam_sde(g: Oracle, *, eta: Scalar, rho: Scalar) -> SDE:
     The drift is −∇(f + rho E|∇f_γ|); the covariance is Σ + rho(S̄ H + H S̄ᵀ) + rho² H Cov(v) H, in full, with
     S̄ = Cov(∇f_γ, v).  For Σ = s² I, S̄ = s² E P and the map is [(I + rho H E P) s, rho H R^½], driven by the
     optimizer's own z and by d more normals that no partner shares (``gaussian_noise``): exact covariance
-    *and* coupling.  Use it by default, above all near saddles, where the factored root is wrong.
+    *and* coupling.  Use it by default, above all near saddles, where the factored root loses the noise that exits.
 
     Source: drift from the slides; covariance derived (the printed rho H(S̄ + S̄ᵀ) is right only if H and S̄
     commute; the rho² term is dropped in print and keeps the matrix positive).
@@ -105,7 +105,7 @@ def sam_factored_sde(g: Oracle, *, eta: Scalar, rho: Scalar) -> SDE:
     """SAM with the factored root (I + rho H E P) s alone: the covariance up to rho² H R H, m = d normals.
 
     For coupling when rho |H| ≪ s.  It must not be used for exits from saddles: where rho |H| ≳ s the
-    factored noise can vanish in an unstable direction and the exit time is infinite instead of finite.
+    factored noise can all but vanish in an unstable direction, and exits take far too long.
 
     Raises
     ------
