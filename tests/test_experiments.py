@@ -200,3 +200,33 @@ def test_configs_are_frozen_and_smoke_is_smaller():
         with pytest.raises(AttributeError):
             script.SMOKE.n = 5
         assert replace(script.SMOKE, seed=3).seed == 3
+
+
+def test_the_other_criteria_refuse_planted_results():
+    """Each remaining verdict is watched leaving the one on record under a fault of its own."""
+    script, config, results = recorded("quadratic")
+    up = np.array([[1.1], [1.0], [1.0]])  # ten per cent more loss, the same error bars
+    for claim, key in (
+        ("quadratic-sam-effective-radius", "SAM"),
+        ("quadratic-usam-exact", "USAM"),
+        ("quadratic-sgd-exact", "SGD"),
+    ):
+        wrong = {**results, f"{key}/algorithm": results[f"{key}/algorithm"] * up}
+        assert verdict_of(script, results, config, claim) == "qualitatively"
+        assert verdict_of(script, wrong, config, claim) == "not reproduced", claim
+
+    script, config, results = recorded("saddle")
+    key = "DNSAM SDE/escaped, by time"
+    leaves = {**results, key: np.array([*np.linspace(0.045, 0.45, 10), 1.0])}
+    assert verdict_of(script, leaves, config, "saddle-dnsam-sde-hovers") != "qualitatively"
+    assert verdict_of(script, leaves, config, "saddle-dnsam-sde-models-exits") != "not reproduced"
+    same = {**results}
+    for method in ("USAM", "SAM"):
+        for part in ("exit steps, counts", "censored, diverged"):
+            same[f"{method} algorithm/{part}"] = results[f"SGD algorithm/{part}"]
+    assert verdict_of(script, same, config, "saddle-slower-than-sgd") == "inconclusive"
+
+    script, config, results = recorded("iris")
+    swapped = {**results, "0.1/DNSAM/sde": results["0.1/USAM/sde"], "0.1/USAM/sde": results["0.1/DNSAM/sde"]}
+    assert verdict_of(script, results, config, "iris-dnsam-proxy-rho-0.1") == "qualitatively"
+    assert verdict_of(script, swapped, config, "iris-dnsam-proxy-rho-0.1") == "not reproduced"
