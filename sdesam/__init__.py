@@ -24,13 +24,18 @@ _HOME = {
     "calculus": ["grad", "grad_and_hessian", "hessian", "hvp", "norm", "unit"],
     "noise": ["Choice", "Normal", "Product", "ThreePoint", "TwoPoint"],
     "statistics": ["Estimate", "Moments"],
-    "landscapes": ["DoubleWell", "FiniteSum", "Landscape", "LogCosh", "Quadratic", "Saddle", "TanhNetwork"],
+    "landscapes": ["DoubleWell", "Landscape", "LogCosh", "Quadratic", "Saddle", "TanhNetwork"],
+    "saddles_and_valleys": ["EmbeddedSaddle", "LinearAutoencoder", "ProductValley", "Rotated", "WenValley", "rotation"],
+    "finite_sums": ["FiniteSum", "flat_parameters", "landscape_from_module", "quadratics"],
     "oracles": ["ExactOracle", "GaussianOracle", "Oracle"],
+    "minibatch": ["MinibatchOracle", "gaussian_surrogate"],
     "observables": ["coordinate", "difference", "of_member", "products", "squared_norm"],
     "updates": ["dnsam", "dnsam_full_numerator", "sam", "sgd", "unified_sam", "usam"],
-    "sde": ["SDE", "modified_equation"],
+    "sde": ["SDE"],
+    "one_step": ["modified_equation", "sampling_error"],
     "kernels": ["Kernel", "coupled", "optimizer", "subcycle"],
     "integrators": ["euler_maruyama", "heun", "small_noise_srk"],
+    "second_order": ["platen"],
     "ensembles": ["Cloud", "DivergenceWarning", "simulate", "trajectories"],
     "exits": ["ExitTimes", "first_exit"],
 }
@@ -41,13 +46,18 @@ if TYPE_CHECKING:
     from .calculus import grad, grad_and_hessian, hessian, hvp, norm, unit
     from .ensembles import Cloud, DivergenceWarning, simulate, trajectories
     from .exits import ExitTimes, first_exit
+    from .finite_sums import FiniteSum, flat_parameters, landscape_from_module, quadratics
     from .integrators import euler_maruyama, heun, small_noise_srk
     from .kernels import Kernel, coupled, optimizer, subcycle
-    from .landscapes import DoubleWell, FiniteSum, Landscape, LogCosh, Quadratic, Saddle, TanhNetwork
+    from .landscapes import DoubleWell, Landscape, LogCosh, Quadratic, Saddle, TanhNetwork
+    from .minibatch import MinibatchOracle, gaussian_surrogate
     from .noise import Choice, Normal, Product, ThreePoint, TwoPoint
     from .observables import coordinate, difference, of_member, products, squared_norm
+    from .one_step import modified_equation, sampling_error
     from .oracles import ExactOracle, GaussianOracle, Oracle
-    from .sde import SDE, modified_equation
+    from .saddles_and_valleys import EmbeddedSaddle, LinearAutoencoder, ProductValley, Rotated, WenValley, rotation
+    from .sde import SDE
+    from .second_order import platen
     from .statistics import Estimate, Moments
     from .updates import dnsam, dnsam_full_numerator, sam, sgd, unified_sam, usam
 

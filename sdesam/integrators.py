@@ -7,6 +7,7 @@ Never compare an optimizer with an Euler scheme at h = eta: it is nearly the sam
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +26,9 @@ __all__ = [
     "heun",
     "small_noise_srk",
 ]
+
+_NUMBERS_AT_ONCE = 2**22  # 32 MB of float64 for each array of a large coefficient
+_LANES = 16  # rows come in multiples of this, as in the engine, for reproducible last bits
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,17 @@ class Integrator:
         """The iterate."""
         return state if self.sde.position is None else self.sde.position(state)
 
-    def step(self, state: Tensor, z: Tensor) -> Tensor:
-        """One step of the scheme."""
+    def step(self, state: Tensor, z: Any) -> Tensor:
+        """One step of the scheme, a few replicates at a time where the coefficients are large."""
+        size = self.sde.row_size
+        rows = max(_LANES, _NUMBERS_AT_ONCE // size // _LANES * _LANES) if size else len(state)
+        if state.ndim != 2 or len(state) <= rows:
+            return self.advance(state, z)
+        starts = range(0, len(state), rows)
+        return torch.cat([self.advance(state[i : i + rows], _rows(z, i, i + rows)) for i in starts])
+
+    def advance(self, state: Tensor, z: Any) -> Tensor:
+        """One step of the scheme on all rows at once."""
         raise TypeError(f"{type(self).__name__} does not say how to step")
 
     def _kick(self, diffusion: LinearMap | None, dw: Tensor) -> Tensor | float:
@@ -79,7 +92,7 @@ class Integrator:
 class EulerMaruyama(Integrator):
     """X⁺ = X + h b(X) + √h B(X) dw."""
 
-    def step(self, state: Tensor, z: Tensor) -> Tensor:
+    def advance(self, state: Tensor, z: Tensor) -> Tensor:
         """Weak order 1 in h."""
         drift, diffusion = self.sde.coefficients(state)
         return state + self.h * drift + self._kick(diffusion, z)
@@ -88,7 +101,7 @@ class EulerMaruyama(Integrator):
 class SmallNoiseSRK(Integrator):
     """n = √h B(X) dw;  X⁺ = X + h/2 [b(X) + b(X + h b(X) + n)] + n."""
 
-    def step(self, state: Tensor, z: Tensor) -> Tensor:
+    def advance(self, state: Tensor, z: Tensor) -> Tensor:
         """Bias O(h²) + O(eta h) when B Bᵀ = O(eta)."""
         drift, diffusion = self.sde.coefficients(state)
         n = self._kick(diffusion, z)
@@ -99,7 +112,7 @@ class SmallNoiseSRK(Integrator):
 class Heun(Integrator):
     """X⁺ = X + h/2 [b(X) + b(X + h b(X))]."""
 
-    def step(self, state: Tensor, z: Tensor) -> Tensor:
+    def advance(self, state: Tensor, z: Tensor) -> Tensor:
         """Order 2 in h."""
         drift, _ = self.sde.coefficients(state)
         ahead, _ = self.sde.coefficients(state + self.h * drift)
@@ -137,6 +150,10 @@ def heun(sde: SDE, h: Scalar) -> Heun:
     if sde.noise_dim:
         raise ValueError(f"heun integrates an ODE, got noise_dim = {sde.noise_dim}: use small_noise_srk.")
     return Heun(sde, h)
+
+
+def _rows(z: Any, start: int, stop: int) -> Any:
+    return tuple(part[start:stop] for part in z) if isinstance(z, tuple) else z[start:stop]
 
 
 def _require_shapes(integrator: Integrator, state: Tensor) -> None:

@@ -7,9 +7,9 @@ the same shape law is a landscape too.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ from torch import Tensor
 from .validation import as_floats, require_count
 
 __all__ = [
-    "DoubleWell", "FiniteSum", "Landscape", "LogCosh", "Quadratic", "Saddle", "TanhNetwork",
-    "dimension_of", "require_landscape",
+    "DoubleWell", "Landscape", "LogCosh", "Quadratic", "Saddle", "TanhNetwork", "dimension_of", "points_of",
+    "require_landscape",
 ]  # fmt: skip
 
 
@@ -212,62 +212,18 @@ class TanhNetwork:
         return output * output / 2
 
 
-@dataclass(frozen=True, eq=False)
-class FiniteSum:
-    """f(x) = (1/N) Σ_i loss(x, datum_i).
-
-    Parameters
-    ----------
-    loss : ``loss(x, datum) -> scalar`` for one point ``x (d,)`` and one datum
-    data : a tensor or array ``(N, ...)``, or a tuple of such; a datum is its i-th row, or the tuple of rows
-    dim : d, where it is known
-    """
-
-    loss: Callable[[Tensor, Any], Tensor]
-    data: Tensor | np.ndarray | tuple[Tensor | np.ndarray, ...]
-    dim: int | None = None
-
-    def __post_init__(self) -> None:
-        parts = self.data if isinstance(self.data, tuple) else (self.data,)
-        tensors = tuple(torch.as_tensor(part) for part in parts)
-        object.__setattr__(self, "data", tensors if isinstance(self.data, tuple) else tensors[0])
-        lengths = {len(part) for part in self._parts()}
-        if len(lengths) != 1 or 0 in lengths:
-            raise ValueError(f"data must have parts of one length N >= 1, got lengths {sorted(lengths)}.")
-
-    @property
-    def N(self) -> int:
-        """Number of data."""
-        return len(self._parts()[0])
-
-    def losses(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch N"]:
-        """The N losses at every point."""
-        parts = tuple(_like(part, x) for part in self._parts())
-        data = parts if isinstance(self.data, tuple) else parts[0]
-        per_datum = torch.func.vmap(self.loss, in_dims=(None, 0))
-        flat = torch.func.vmap(lambda point: per_datum(point, data))(x.reshape(-1, x.shape[-1]))
-        if flat.ndim != 2:
-            raise ValueError(
-                f"loss must return a scalar for one point and one datum, got shape {tuple(flat.shape[2:])}."
-            )
-        return flat.reshape(*x.shape[:-1], self.N)
-
-    def __call__(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-        """The mean loss."""
-        return self.losses(x).mean(-1)
-
-    def _parts(self) -> tuple[Tensor, ...]:
-        return self.data if isinstance(self.data, tuple) else (self.data,)  # pyright: ignore[reportReturnType]
-
-
-def _like(part: Tensor, x: Tensor) -> Tensor:
-    """Floats follow x's dtype, labels stay integers; everything follows its device."""
-    return part.to(x) if part.is_floating_point() else part.to(x.device)
-
-
 def dimension_of(f: Landscape) -> int | None:
     """The landscape's ``dim`` where it knows one."""
     return getattr(f, "dim", None)
+
+
+def points_of(points: Tensor | None, dim: int | None) -> Tensor:
+    """Known points as rows (K, d), none for None; raises ``ValueError`` for another shape."""
+    if points is None:
+        return torch.zeros(0, dim or 0, dtype=torch.float64)
+    if points.ndim != 2 or (dim is not None and points.shape[1] != dim):
+        raise ValueError(f"known points must be rows (K, {dim}), got shape {tuple(points.shape)}.")
+    return points
 
 
 def require_landscape(f: Landscape, x: Tensor) -> None:

@@ -20,7 +20,7 @@ from .landscapes import Landscape, dimension_of
 from .noise import Noise, Normal
 from .validation import as_floats, require_count, require_nonnegative
 
-__all__ = ["ExactOracle", "GaussianOracle", "Oracle", "align", "is_additive", "require_oracle"]
+__all__ = ["ExactOracle", "GaussianOracle", "Oracle", "align", "is_additive", "linearize", "require_oracle"]
 
 
 @runtime_checkable
@@ -49,11 +49,28 @@ def align(x: Float[Tensor, "*points d"], z: Tensor) -> Tensor:
     return x if x.shape[:-1] == batch else x.expand(*batch, x.shape[-1]).clone()
 
 
+def linearize(
+    g: Oracle, x: Float[Tensor, "*points d"], z: Tensor
+) -> tuple[Float[Tensor, "*batch d"], Callable[[Tensor], Tensor]]:
+    """G(x, z) together with the linear map v ↦ D_x g(x, z) v: for a minibatch v ↦ H_γ v, and no matrix is formed.
+
+    Where g(·, z) is the gradient of some loss (``is_gradient``: exact, additive and minibatch oracles), its
+    derivative is symmetric and one pullback gives it; for any other oracle it is the transpose of the pullback.
+    """
+    x = align(x, z)
+    value, pullback, *_ = torch.func.vjp(lambda y: g(y, z), x)
+    if getattr(g, "is_gradient", False):
+        return value, lambda v: pullback(v)[0]
+    _, transposed, *_ = torch.func.vjp(lambda u: pullback(u)[0], torch.zeros_like(value))
+    return value, lambda v: transposed(v)[0]
+
+
 @dataclass(frozen=True)
 class ExactOracle:
     """The full-batch gradient g(x, z) = ∇f(x); z is empty."""
 
     mean: Landscape
+    is_gradient = True
 
     @property
     def noise(self) -> Normal:
@@ -153,6 +170,11 @@ class GaussianOracle:
     def noise(self) -> Normal:
         """M standard normals."""
         return Normal(self.noise_dim)
+
+    @property
+    def is_gradient(self) -> bool:
+        """Whether g(·, z) is the gradient of a loss for every z: ∇f(x) + L z is, ∇f(x) + L(x) z in general is not."""
+        return not callable(self.sigma)
 
     def __call__(self, x: Float[Tensor, "*points d"], z: Float[Tensor, "*draws m"]) -> Tensor:
         """∇f(x) + L z."""

@@ -127,7 +127,7 @@ def test_the_map_carries_the_optimizers_sign(model, eta):
 @pytest.mark.parametrize(
     ("model", "loss"),
     [
-        (mc23.usam_sde, lambda rho: mc23.usam_loss(TANH, rho=rho)),
+        (mc23.usam_sde, lambda rho: mc23.usam_loss(ISOTROPIC, rho=rho)),
         (mc23.dnsam_sde, lambda rho: mc23.dnsam_loss(TANH, rho=rho)),
         (mc23.sam_sde, lambda rho: mc23.sam_loss(ISOTROPIC, rho=rho)),
     ],

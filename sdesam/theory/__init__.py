@@ -8,8 +8,9 @@ from torch import Tensor
 
 from ..calculus import Scalar
 from ..kernels import unwrap
+from ..one_step import modified_equation
 from ..oracles import Oracle
-from ..sde import SDE, modified_equation
+from ..sde import SDE
 from ..updates import dnsam, dnsam_full_numerator, sam, sgd, usam
 from . import monzio_compagnoni2023 as mc23
 

@@ -7,12 +7,18 @@ stationary statements need 0 < lambda_i a_i; flat directions (lambda_i = 0) carr
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ...calculus import Scalar, grad, norm
 from ...landscapes import Landscape
-from ...oracles import GaussianOracle
+from ...minibatch import MinibatchOracle
+from ...one_step import rule_of
+from ...oracles import GaussianOracle, Oracle, is_additive
 from ...validation import require_nonnegative, require_positive
-from ..gaussian_noise import direction_law, effective_radius_factor
+from ..gaussian_noise import effective_radius_factor
+from .additive import direction_of, is_noiseless
+from .sdes import Nodes, mean_square
 
 __all__ = [
     "dnsam_loss", "drift_only_stationary_loss", "sam_loss", "sam_stationary_loss", "usam_loss",
@@ -20,22 +26,53 @@ __all__ = [
 ]  # fmt: skip
 
 
-def usam_loss(f: Landscape, *, rho: Scalar) -> Landscape:
-    """F + rho/2 |∇f|²: minus its gradient is USAM's drift for additive noise.  Source: the slides."""
+def usam_loss(g: Oracle, *, rho: Scalar) -> Landscape:
+    """F + rho/2 E|∇f_γ|²: minus its gradient is USAM's drift, for minibatches of any size and for Gaussian noise.
+
+    E|∇f_γ|² = |∇f|² + tr Σ(x); a minibatch's trace is computed from all N data.  Source: recalled; the slides print
+    |∇f|² in its place (``usam_loss_as_printed``), which is the same up to a constant where Σ does not depend on x.
+
+    Raises
+    ------
+    ValueError
+        For another oracle: its noise may not be the gradient of a loss, and then the drift is no gradient.
+    """
     require_nonnegative("rho", rho, "it is the ascent radius")
-    return lambda x: f(x) + rho / 2 * (grad(f)(x) ** 2).sum(-1)
+    if isinstance(g, MinibatchOracle):
+        return lambda x: g.mean(x) + rho / 2 * mean_square(g, x)
+    if not is_additive(g):
+        raise ValueError(f"g of usam_loss must be a MinibatchOracle or have additive noise, got {type(g).__name__}.")
+    eye = torch.eye(g.noise.size, dtype=torch.float64)  # pyright: ignore[reportAttributeAccessIssue]
+    trace = 0.0 if is_noiseless(g) else float(g.scatter(eye[:1], eye).square().sum())  # pyright: ignore
+    return lambda x: g.mean(x) + rho / 2 * ((grad(g.mean)(x) ** 2).sum(-1) + trace)
 
 
 def dnsam_loss(f: Landscape, *, rho: Scalar) -> Landscape:
-    """F + rho |∇f|: minus its gradient is the drift of DNSAM and of full-batch SAM.  Source: recalled."""
+    """F + rho |∇f|: minus its gradient is full-batch SAM's drift, and DNSAM's for additive noise.  Source: recalled."""
     require_nonnegative("rho", rho, "it is the ascent radius")
     return lambda x: f(x) + rho * norm(grad(f)(x))
 
 
-def sam_loss(g: GaussianOracle, *, rho: Scalar) -> Landscape:
-    """F + rho E|∇f_γ| for isotropic Gaussian noise: minus its gradient is SAM's drift.  Source: the slides."""
+def sam_loss(g: Oracle, *, rho: Scalar, nodes: Nodes = None) -> Landscape:
+    """F + rho E|∇f_γ|: minus its gradient is SAM's drift, whatever the noise.  Source: the slides.
+
+    Parameters
+    ----------
+    nodes : a rule over minibatches, where all of them are too many
+    """
     require_nonnegative("rho", rho, "it is the ascent radius")
-    return lambda x: g.mean(x) + rho * direction_law(grad(g.mean)(x), g.sigma).length  # pyright: ignore
+    if is_noiseless(g):
+        return dnsam_loss(g.mean, rho=rho)
+    if is_additive(g) and isinstance(g, GaussianOracle):
+        law = direction_of(g, 1e-12)
+        return lambda x: g.mean(x) + rho * law(grad(g.mean)(x)).length
+    rule = rule_of(g, 32, nodes)
+
+    def loss(x: Tensor) -> Tensor:
+        points, z, w = rule(x)
+        return g.mean(x) + rho * (w * norm(rule.g(points, z))).sum(-1)
+
+    return loss
 
 
 def usam_stationary_loss(

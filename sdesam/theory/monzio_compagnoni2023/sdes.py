@@ -1,223 +1,255 @@
-"""The SDEs of SGD, USAM, DNSAM and SAM for additive gradient noise, and the full-batch ODEs.
+"""The general SDEs of SGD, USAM, DNSAM and SAM: minibatches whose Hessian depends on the batch.
 
-Additive means ∇f_γ(x) = ∇f(x) + L z with L constant, so every minibatch has the Hessian H of f.  All maps
-carry the optimizer's minus sign: with dW = √eta z, the SDE's noise is the optimizer's own −eta·(...)·L z.
-The order is 1 for rho = O(√eta).  Order 1 pins down the drift alone; the diffusions are checked by the
-one-step covariance and the scaled fluctuation test.
+With v the ascent direction of a minibatch (USAM ∇f_γ, DNSAM ∇f_γ/|∇f| or ∇f/|∇f|, SAM ∇f_γ/|∇f_γ|),
+
+    dX = −(∇f + rho E[H_γ v]) dt + (eta Cov(∇f_γ + rho H_γ v))^½ dW.
+
+The drift is −∇(f + rho/2 E|∇f_γ|²) for USAM and −∇(f + rho E|∇f_γ|) for SAM; DNSAM's is a gradient only for additive
+noise or the full numerator.  The covariance is used as a product of per-sample vectors: cost and memory O(Q d) for Q
+minibatches, and no d x d matrix is formed.  It contains the theorems' Σ + rho(S̃ + S̃ᵀ), S̃ = Cov(∇f_γ, H_γ v), and the
+rho² term that keeps it positive.  Weak order 1 for rho = O(√eta).
+
+Where the noise is additive these functions return the closed forms of ``additive``, which equal the general ones and
+can be coupled with the optimizer.
+
+Source: general theorems recalled, not re-read; drifts and covariances re-derived and checked against the modified
+equation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...calculus import Scalar, grad, grad_and_hessian, norm, over, unit
-from ...landscapes import Landscape, dimension_of, require_landscape
-from ...oracles import ExactOracle, GaussianOracle, Oracle, is_additive
+from ...calculus import Scalar, grad, hvp, norm, over, unit
+from ...minibatch import MinibatchOracle
+from ...one_step import Rule, RuleCoefficients, Terms, rule_of, rule_sde
+from ...oracles import GaussianOracle, Oracle, is_additive, linearize, require_oracle
 from ...sde import SDE, LinearMap
 from ...validation import require_nonnegative, require_positive
-from ..gaussian_noise import direction_law
+from .additive import (
+    dnsam_full_numerator_sde_additive,
+    dnsam_sde_additive,
+    sam_sde_additive,
+    sgd_sde_additive,
+    usam_sde_additive,
+)
 
-__all__ = [
-    "dnsam_full_numerator_sde", "dnsam_sde", "sam_factored_sde", "sam_ode", "sam_sde", "sgd_sde", "usam_ode",
-    "usam_sde",
-]  # fmt: skip
+__all__ = ["FirstOrder", "dnsam_full_numerator_sde", "dnsam_sde", "mean_square", "sam_sde", "sgd_sde", "usam_sde"]
 
-
-def sgd_sde(g: Oracle, *, eta: Scalar, rho: Scalar = 0.0) -> SDE:
-    """SGD: dX = −∇f dt + √eta Σ^½ dW.  ``rho`` is accepted and ignored.
-
-    Weak order 1 (Li, Tai and E 2017).
-
-    Raises
-    ------
-    ValueError
-        For bad eta or rho, or an oracle whose noise is not additive.
-    """
-    return _additive(_SgdCoefficients, "sgd_sde", g, eta, rho)
+Nodes = tuple[Any, Tensor] | None
+_ORDER = 32
 
 
-def usam_sde(g: Oracle, *, eta: Scalar, rho: Scalar) -> SDE:
-    """USAM: dX = −(I + rho H)∇f dt + (I + rho H)(eta Σ)^½ dW, drift −∇(f + rho/2 |∇f|²).
+def sgd_sde(g: Oracle, *, eta: Scalar, rho: Scalar = 0.0, nodes: Nodes = None) -> SDE:
+    """SGD: dX = −∇f dt + (eta Σ(X))^½ dW.  ``rho`` is accepted and ignored.
 
-    Source: the slides' simplified form (batch-independent Hessian).  Weak order 1 for rho = O(√eta); on a
-    quadratic its one-step mean is USAM's to O(eta²) for every rho.
+    A minibatch's Σ_B is κ_B Σ_1, so for any batch size one pass over the N data gives it.  Weak order 1 (Li, Tai and E
+    2017).
 
     Raises
     ------
     ValueError
-        For bad eta or rho, or an oracle whose noise is not additive: there the drift would miss a term of size
-        rho, −rho E[(D∇f_γ − H)(∇f_γ − ∇f)] (−rho/2 ∇tr Σ for minibatch losses), and the order would be 1/2.
+        For a bad eta, or noise without an affordable rule.
     """
-    return _additive(_UsamCoefficients, "usam_sde", g, eta, rho)
+    if is_additive(g) and nodes is None:
+        return sgd_sde_additive(g, eta=eta)
+    if isinstance(g, GaussianOracle) and nodes is None:
+        _require(g, eta, 0.0)
+        return SDE(_StateDependentNoise(g, eta), noise_dim=g.noise.size, dim=g.dim)
+    if isinstance(g, MinibatchOracle) and nodes is None:
+        _require(g, eta, 0.0)
+        rule = rule_of(_single(g), _ORDER, None)
+        return rule_sde(_PlainGradient(g, eta, rule, g.variance_factor**0.5))
+    _require(g, eta, 0.0)
+    rule = rule_of(g, _ORDER, nodes)
+    return rule_sde(_PlainGradient(rule.g, eta, rule, 1.0))
 
 
-def dnsam_sde(g: Oracle, *, eta: Scalar, rho: Scalar) -> SDE:
-    """DNSAM: dX = −(I + rho H/|∇f|)∇f dt + (I + rho H/|∇f|)(eta Σ)^½ dW, drift −∇(f + rho |∇f|).
+def usam_sde(g: Oracle, *, eta: Scalar, rho: Scalar, nodes: Nodes = None) -> SDE:
+    """USAM: dX = −∇(f + rho/2 E|∇f_γ|²) dt + (eta Cov(∇f_γ + rho H_γ ∇f_γ))^½ dW.
 
-    Source: recalled.  Weak order 1 for rho = O(√eta) away from critical points; the coefficients are
-    singular there (0 by convention at ∇f = 0 exactly).
+    E|∇f_γ|² = |∇f|² + tr Σ(x): under batch-dependent Hessians the drift has −rho/2 ∇tr Σ beside the −rho H∇f of the
+    additive form.
+
+    Parameters
+    ----------
+    nodes : a rule (z, w) over minibatches; by default all of them.  Where they are too many, ``g.noise.sampled(R,
+    seed)``:
+        the drift is still exact, the covariance has the error ``sampling_error(sde, x)``
+
+    Returns
+    -------
+    SDE with m = Q, the number of nodes (of the closed form, m = that of the oracle, for additive noise).
 
     Raises
     ------
     ValueError
-        For bad eta or rho, or an oracle whose noise is not additive.
+        For bad eta or rho, or more than 10,000 minibatches without ``nodes``.
     """
-    return _additive(_DnsamCoefficients, "dnsam_sde", g, eta, rho)
+    if is_additive(g) and nodes is None:
+        return usam_sde_additive(g, eta=eta, rho=rho)
+    return _general(g, eta, rho, _smooth(g, nodes), _own, _half_gradient_of_mean_square)
 
 
-def dnsam_full_numerator_sde(g: Oracle, *, eta: Scalar, rho: Scalar) -> SDE:
-    """DNSAM with the deterministic ascent ∇f/|∇f|: drift −∇(f + rho |∇f|), diffusion (eta Σ)^½ alone.
+def dnsam_sde(g: Oracle, *, eta: Scalar, rho: Scalar, nodes: Nodes = None) -> SDE:
+    """DNSAM: dX = −(∇f + rho E[H_γ ∇f_γ]/|∇f|) dt + (eta Cov(∇f_γ + rho H_γ ∇f_γ/|∇f|))^½ dW.
 
-    Source: derived.  The ascent carries no noise, so only the descent gradient's remains.
+    E[H_γ ∇f_γ] = H∇f + ½ ∇tr Σ, so under batch-dependent Hessians the drift is no gradient of f + rho |∇f|.  Singular
+    at critical points, where the ascent is 0 by convention.
 
-    Raises
-    ------
-    ValueError
-        For bad eta or rho, or an oracle whose noise is not additive.
+    Parameters, returns and errors as ``usam_sde``.
     """
-    return _additive(_DnsamFullNumeratorCoefficients, "dnsam_full_numerator_sde", g, eta, rho)
+    if is_additive(g) and nodes is None:
+        return dnsam_sde_additive(g, eta=eta, rho=rho)
+    return _general(g, eta, rho, _smooth(g, nodes), _over_the_mean, _half_gradient_over_norm)
 
 
-def sam_sde(g: Oracle, *, eta: Scalar, rho: Scalar) -> SDE:
-    """SAM: dX = −(∇f + rho H E v) dt + (eta Cov(∇f_γ + rho H v))^½ dW, v = ∇f_γ/|∇f_γ|.
+def dnsam_full_numerator_sde(g: Oracle, *, eta: Scalar, rho: Scalar, nodes: Nodes = None) -> SDE:
+    """DNSAM with ascent ∇f/|∇f|: dX = −∇(f + rho |∇f|) dt + (eta Cov(∇f_γ + rho H_γ ∇f/|∇f|))^½ dW.
 
-    The drift is −∇(f + rho E|∇f_γ|); the covariance is Σ + rho(S̄ H + H S̄ᵀ) + rho² H Cov(v) H, in full, with
-    S̄ = Cov(∇f_γ, v).  For Σ = s² I, S̄ = s² E P and the map is [(I + rho H E P) s, rho H R^½], driven by the
-    optimizer's own z and by d more normals that no partner shares (``gaussian_noise``): exact covariance
-    *and* coupling.  Use it by default, above all near saddles, where the factored root loses the noise that exits.
+    The drift is a gradient for any noise, since E H_γ = H; the diffusion is Σ^½ for additive noise only.
 
-    Source: drift from the slides; covariance derived (the printed rho H(S̄ + S̄ᵀ) is right only if H and S̄
-    commute; the rho² term is dropped in print and keeps the matrix positive).
-
-    Raises
-    ------
-    ValueError
-        For bad eta or rho, or noise that is not Gaussian with Σ = s² I (a scalar sigma).
+    Parameters, returns and errors as ``usam_sde``.
     """
-    return _sam(g, eta, rho, full=True)
+    if is_additive(g) and nodes is None:
+        return dnsam_full_numerator_sde_additive(g, eta=eta, rho=rho)
+    return _general(g, eta, rho, _smooth(g, nodes), _unit_of_the_mean, _full_batch_response)
 
 
-def sam_factored_sde(g: Oracle, *, eta: Scalar, rho: Scalar) -> SDE:
-    """SAM with the factored root (I + rho H E P) s alone: the covariance up to rho² H R H, m = d normals.
+def sam_sde(g: Oracle, *, eta: Scalar, rho: Scalar, nodes: Nodes = None) -> SDE:
+    """SAM: dX = −∇(f + rho E|∇f_γ|) dt + (eta Cov(∇f_γ + rho H_γ v))^½ dW, v = ∇f_γ/|∇f_γ|.
 
-    For coupling when rho |H| ≪ s.  It must not be used for exits from saddles: where rho |H| ≳ s the
-    factored noise can all but vanish in an unstable direction, and exits take far too long.
+    E|∇f_γ| depends on the whole law of the minibatch gradient, not on Σ alone, and it does not scale with the batch
+    size.  For additive Gaussian noise the closed forms with the full covariance are used (``sam_sde_additive``).
 
-    Raises
-    ------
-    ValueError
-        As ``sam_sde``.
+    Parameters
+    ----------
+    nodes : a rule (z, w) over minibatches; by default all of them.  Where they are too many, ``g.noise.sampled(R,
+    seed)``:
+        drift and covariance then have the errors ``sampling_error(sde, x)``, a bias of the SDE
+
+    Returns, raises
+        As ``usam_sde``; and ``ValueError`` for Gaussian noise with a factor that depends on x and more than two
+        normals.
     """
-    return _sam(g, eta, rho, full=False)
+    if is_additive(g) and nodes is None:
+        return sam_sde_additive(g, eta=eta, rho=rho)
+    return _general(g, eta, rho, nodes, _own_direction, None)
 
 
-def usam_ode(f: Landscape, *, rho: Scalar) -> SDE:
-    """Full-batch USAM: X' = −(I + rho H)∇f = −∇(f + rho/2 |∇f|²)."""
-    return usam_sde(ExactOracle(f), eta=1.0, rho=rho)
+# ----------------------------------------------------------------- ascent directions v(∇f_γ, ∇f)
+def _own(values: Tensor, m: Tensor) -> Tensor:
+    return values
 
 
-def sam_ode(f: Landscape, *, rho: Scalar) -> SDE:
-    """Full-batch SAM (and DNSAM): X' = −(I + rho H/|∇f|)∇f = −∇(f + rho |∇f|)."""
-    return dnsam_sde(ExactOracle(f), eta=1.0, rho=rho)
+def _own_direction(values: Tensor, m: Tensor) -> Tensor:
+    return unit(values)
+
+
+def _over_the_mean(values: Tensor, m: Tensor) -> Tensor:
+    return over(values, norm(m).expand(values.shape[:-1]))
+
+
+def _unit_of_the_mean(values: Tensor, m: Tensor) -> Tensor:
+    return unit(m).expand_as(values).clone()
+
+
+# ----------------------------------------------------------------- responses E[H_γ v] that need no enumeration
+def mean_square(g: MinibatchOracle, x: Tensor) -> Tensor:
+    """E|∇f_γ|² = |∇f|² + κ_B (E_1|∇f_i|² − |∇f|²), exact for every batch size in one pass over the data."""
+    single = _single(g)
+    points, z, w = rule_of(single, _ORDER, None)(x)
+    first = (w * single(points, z).square().sum(-1)).sum(-1)
+    full = grad(g.mean)(x).square().sum(-1)
+    return full + g.variance_factor * (first - full)
+
+
+def _half_gradient_of_mean_square(g: MinibatchOracle, x: Tensor, m: Tensor) -> Tensor:
+    return torch.func.grad(lambda y: mean_square(g, y).sum())(x) / 2
+
+
+def _half_gradient_over_norm(g: MinibatchOracle, x: Tensor, m: Tensor) -> Tensor:
+    return over(_half_gradient_of_mean_square(g, x, m), norm(m))
+
+
+def _full_batch_response(g: MinibatchOracle, x: Tensor, m: Tensor) -> Tensor:
+    return hvp(g.mean)(x, unit(m))
+
+
+def _single(g: MinibatchOracle) -> MinibatchOracle:
+    return replace(g, batch_size=1, replace=False)
 
 
 # ----------------------------------------------------------------- coefficients
-@dataclass(frozen=True)
-class _Coefficients:
-    g: ExactOracle | GaussianOracle
-    eta: Scalar
+@dataclass(frozen=True, eq=False)
+class _PlainGradient(RuleCoefficients):
+    """∇f_γ at every node, times √κ when the nodes are single data."""
+
+    scale: float
+
+    def terms(self, x: Tensor) -> Terms:
+        points, z, w = self.rule(x)
+        values = self.rule.g(points, z)
+        return Terms(grad(self.g.mean)(x), torch.zeros_like(values), self.scale * values, w)
+
+
+@dataclass(frozen=True, eq=False)
+class FirstOrder(RuleCoefficients):
+    """The update to first order in rho, ∇f_γ + rho H_γ v, at every node."""
+
     rho: Scalar
+    ascent: Callable[[Tensor, Tensor], Tensor]
+    response: Callable[[MinibatchOracle, Tensor, Tensor], Tensor] | None
 
-    def _noise(self, shape_of: Tensor, respond: LinearMap) -> LinearMap | None:
-        """Dw ↦ −√eta respond(L dw), or None without noise."""
-        if self.g.noise.size == 0:
-            return None
-        return lambda dw: -(self.eta**0.5) * respond(self.g.scatter(shape_of, dw))
+    def pieces(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """∇f_γ, v, H_γ v at the nodes, each (..., Q, d), and the weights (..., Q)."""
+        points, z, w = self.rule(x)
+        values, derivative = linearize(self.g, points, z)
+        ascents = self.ascent(values, grad(self.g.mean)(x)[..., None, :])
+        return values, ascents, derivative(ascents), w
 
-
-class _SgdCoefficients(_Coefficients):
-    def __call__(self, x: Tensor) -> tuple[Tensor, LinearMap | None]:
-        return -grad(self.g.mean)(x), self._noise(x, lambda n: n)
-
-
-class _UsamCoefficients(_Coefficients):
-    def __call__(self, x: Tensor) -> tuple[Tensor, LinearMap | None]:
-        m, H = grad_and_hessian(self.g.mean)(x)
-        return -(m + self.rho * H(m)), self._noise(x, lambda n: n + self.rho * H(n))  # (I + rho H)
-
-
-class _DnsamCoefficients(_Coefficients):
-    def __call__(self, x: Tensor) -> tuple[Tensor, LinearMap | None]:
-        m, H = grad_and_hessian(self.g.mean)(x)
-        length = norm(m)
-        return (
-            -(m + self.rho * H(unit(m))),  # −∇(f + rho |∇f|)
-            self._noise(x, lambda n: n + self.rho * H(over(n, length))),  # I + rho H/|∇f|
-        )
-
-
-class _DnsamFullNumeratorCoefficients(_Coefficients):
-    def __call__(self, x: Tensor) -> tuple[Tensor, LinearMap | None]:
-        m, H = grad_and_hessian(self.g.mean)(x)
-        return -(m + self.rho * H(unit(m))), self._noise(x, lambda n: n)
+    def terms(self, x: Tensor) -> Terms:
+        values, _, responses, w = self.pieces(x)
+        m, fields = grad(self.g.mean)(x), values + self.rho * responses
+        if self.rule.nodes is None or self.response is None or not isinstance(self.g, MinibatchOracle):
+            return Terms(m, self.rho * responses, fields, w)
+        known = m + self.rho * self.response(self.g, x, m)  # exact, although the nodes are a sample
+        return Terms(known, torch.zeros_like(fields), fields, w)
 
 
 @dataclass(frozen=True)
-class _SamCoefficients(_Coefficients):
-    sigma: Scalar
-    full: bool
+class _StateDependentNoise:
+    g: GaussianOracle
+    eta: Scalar
 
     def __call__(self, x: Tensor) -> tuple[Tensor, LinearMap]:
-        m, H = grad_and_hessian(self.g.mean)(x)
-        s, d = self.sigma, x.shape[-1]
-        law = direction_law(m, s)
-
-        def diffusion(dw: Tensor) -> Tensor:
-            n = s * dw[..., :d]
-            response = law.project(n)
-            if self.full:
-                response = response + law.residual_root(dw[..., d:])
-            return -(self.eta**0.5) * (n + self.rho * H(response))
-
-        return -(m + self.rho * H(law.mean)), diffusion  # −∇(f + rho E|∇f_γ|)
+        return -grad(self.g.mean)(x), lambda dw: -(self.eta**0.5) * self.g.scatter(x, dw)
 
 
-def _additive(form: Callable, name: str, g: Oracle, eta: Scalar, rho: Scalar) -> SDE:
+def _general(
+    g: Oracle,
+    eta: Scalar,
+    rho: Scalar,
+    nodes: Nodes,
+    ascent: Callable[[Tensor, Tensor], Tensor],
+    response: Callable[[MinibatchOracle, Tensor, Tensor], Tensor] | None,
+) -> SDE:
+    _require(g, eta, rho)
+    rule: Rule = rule_of(g, _ORDER, nodes)
+    return rule_sde(FirstOrder(rule.g, eta, rule, rho, ascent, response))
+
+
+def _require(g: Oracle, eta: Scalar, rho: Scalar) -> None:
     require_positive("eta", eta, "it is the learning rate")
     require_nonnegative("rho", rho, "it is the ascent radius")
-    if not is_additive(g):
-        raise ValueError(
-            f"g of {name} must have additive noise (ExactOracle, or GaussianOracle with a number or a constant "
-            f"factor), got {type(g).__name__}: with a batch-dependent Hessian this form loses half an order. "
-            "modified_equation(update, g, eta) is right for any oracle."
-        )
-    dim = g.dim if isinstance(g, GaussianOracle) else dimension_of(g.mean)
-    if dim is not None:
-        require_landscape(g.mean, torch.zeros(dim, dtype=torch.float64))
-    return SDE(form(g, eta, rho), noise_dim=g.noise.size, dim=dim)  # pyright: ignore[reportAttributeAccessIssue]
+    require_oracle(g)
 
 
-def _sam(g: Oracle, eta: Scalar, rho: Scalar, *, full: bool) -> SDE:
-    if isinstance(g, ExactOracle) or _is_zero(getattr(g, "sigma", None)):
-        return _additive(_DnsamCoefficients, "sam_sde", g, eta, rho)  # without noise SAM is DNSAM
-    if not is_additive(g) or _is_matrix(g.sigma):  # pyright: ignore[reportAttributeAccessIssue]
-        raise ValueError(
-            "g of sam_sde must be a GaussianOracle with a scalar sigma, the case with closed forms, got "
-            f"{type(g).__name__} with another noise: use modified_equation(partial(sam, rho=...), g, eta)."
-        )
-    _additive(_SgdCoefficients, "sam_sde", g, eta, rho)  # the same checks
-    d = g.noise.size  # pyright: ignore[reportAttributeAccessIssue]
-    coefficients = _SamCoefficients(g, eta, rho, g.sigma, full)  # pyright: ignore
-    return SDE(coefficients, noise_dim=2 * d if full else d, private_dim=d if full else 0, dim=d)
-
-
-def _is_zero(sigma: object) -> bool:
-    return isinstance(sigma, (int, float)) and sigma == 0
-
-
-def _is_matrix(sigma: object) -> bool:
-    return isinstance(sigma, torch.Tensor) and sigma.ndim > 0
+def _smooth(g: Oracle, nodes: Nodes) -> Nodes:
+    """For ∇f + L(x)z the update is a polynomial of degree 2 in z: three Hermite nodes a dimension are exact."""
+    return g.noise.nodes(3) if nodes is None and isinstance(g, GaussianOracle) else nodes

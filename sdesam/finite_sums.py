@@ -1,0 +1,194 @@
+"""Finite sums f = (1/N) Σ f_i: the landscapes that have minibatches, a torch module among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .landscapes import points_of
+from .validation import as_floats
+
+__all__ = ["FiniteSum", "ModuleLoss", "flat_parameters", "landscape_from_module", "quadratics"]
+
+
+@dataclass(frozen=True, eq=False)
+class FiniteSum:
+    """f(x) = (1/N) Σ_i loss(x, datum_i).
+
+    Parameters
+    ----------
+    loss : ``loss(x, datum) -> scalar`` for one point ``x (d,)`` and one datum
+    data : a tensor or array ``(N, ...)``, or a tuple of such; a datum is its i-th row, or the tuple of rows
+    dim : d, where it is known
+    minimizers, saddles : known points, rows ``(K, d)``
+
+    Raises
+    ------
+    ValueError
+        When the parts of the data differ in length or are empty; at the first call, when loss is no scalar.
+    """
+
+    loss: Callable[[Tensor, Any], Tensor]
+    data: Tensor | np.ndarray | tuple[Tensor | np.ndarray, ...]
+    dim: int | None = None
+    minimizers: Tensor | None = None
+    saddles: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        parts = self.data if isinstance(self.data, tuple) else (self.data,)
+        tensors = tuple(torch.as_tensor(part) for part in parts)
+        object.__setattr__(self, "data", tensors if isinstance(self.data, tuple) else tensors[0])
+        lengths = {len(part) for part in self._parts()}
+        if len(lengths) != 1 or 0 in lengths:
+            raise ValueError(f"data must have parts of one length N >= 1, got lengths {sorted(lengths)}.")
+        for name in ("minimizers", "saddles"):
+            object.__setattr__(self, name, points_of(getattr(self, name), self.dim))
+
+    @property
+    def N(self) -> int:
+        """Number of data."""
+        return len(self._parts()[0])
+
+    def losses(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch N"]:
+        """The N losses at every point."""
+        data = self._data(x)
+        flat = torch.func.vmap(lambda point: self._each()(point, data))(x.reshape(-1, x.shape[-1]))
+        return _scalars(flat).reshape(*x.shape[:-1], self.N)
+
+    def losses_of(self, x: Float[Tensor, "*batch d"], index: Tensor) -> Float[Tensor, "*batch B"]:
+        """The losses of the data ``index (*batch, B)``, each batch at its own point."""
+        points, chosen = x.reshape(-1, x.shape[-1]), index.reshape(-1, index.shape[-1])
+        rows = tuple(part[chosen] for part in self._data_parts(x))
+        flat = torch.func.vmap(self._each())(points, rows if isinstance(self.data, tuple) else rows[0])
+        return _scalars(flat).reshape(index.shape)
+
+    def __call__(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+        """The mean loss."""
+        return self.losses(x).mean(-1)
+
+    def _each(self) -> Callable[[Tensor, Any], Tensor]:
+        """The losses of several data at one point."""
+        return torch.func.vmap(self.loss, in_dims=(None, 0))
+
+    def _parts(self) -> tuple[Tensor, ...]:
+        return self.data if isinstance(self.data, tuple) else (self.data,)  # pyright: ignore[reportReturnType]
+
+    def _data_parts(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Floats follow x's dtype, labels stay integers; everything follows its device."""
+        return tuple(part.to(x) if part.is_floating_point() else part.to(x.device) for part in self._parts())
+
+    def _data(self, x: Tensor) -> Any:
+        parts = self._data_parts(x)
+        return parts if isinstance(self.data, tuple) else parts[0]
+
+
+def _scalars(losses: Tensor) -> Tensor:
+    if losses.ndim != 2:
+        raise ValueError(f"loss must return a scalar for one point and one datum, got shape {tuple(losses.shape[2:])}.")
+    return losses
+
+
+def quadratics(A: Tensor | np.ndarray, b: Tensor | np.ndarray) -> FiniteSum:
+    """f_i(x) = ½ (x − b_i)ᵀ A_i (x − b_i) with symmetric A ``(N, d, d)`` and b ``(N, d)``: batch-dependent Hessians.
+
+    Raises
+    ------
+    ValueError
+        When the shapes do not match or an A_i is not symmetric.
+    """
+    A, b = as_floats("A", A), as_floats("b", b)
+    if A.ndim != 3 or b.shape != A.shape[:2] or A.shape[1] != A.shape[2]:
+        raise ValueError(f"A must be (N, d, d) and b (N, d), got shapes {tuple(A.shape)} and {tuple(b.shape)}.")
+    if float((A - A.mT).abs().max()) > 8 * torch.finfo(A.dtype).eps * float(A.abs().max()):
+        raise ValueError("A must hold symmetric matrices: pass (A + A.mT)/2 if that is meant.")
+    H = A.mean(0)
+    convex = bool((torch.linalg.eigvalsh(H) > 0).all())
+    minimizer = torch.linalg.solve(H, (A @ b[..., None]).mean(0)).T if convex else None
+
+    def loss(x: Tensor, datum: tuple[Tensor, Tensor]) -> Tensor:
+        curvature, centre = datum
+        return ((x - centre) @ curvature * (x - centre)).sum() / 2
+
+    return FiniteSum(loss, (A, b), dim=A.shape[1], minimizers=minimizer)
+
+
+# ----------------------------------------------------------------- torch modules
+@dataclass(frozen=True, eq=False)
+class ModuleLoss:
+    """loss(module(input; x), target) with x the module's parameters, flattened in their own order."""
+
+    module: torch.nn.Module
+    loss: Callable[[Tensor, Tensor], Tensor]
+
+    def __call__(self, x: Float[Tensor, " d"], datum: tuple[Tensor, Tensor]) -> Tensor:
+        """The loss of one datum; the module sees a batch of one."""
+        inputs, target = datum
+        output = torch.func.functional_call(self.module, self._unflatten(x), (inputs[None],))
+        return self.loss(output, target[None])
+
+    def _unflatten(self, x: Tensor) -> dict[str, Tensor]:
+        named = dict(self.module.named_parameters())
+        pieces = x.split([p.numel() for p in named.values()])
+        state = {name: piece.reshape(p.shape) for (name, p), piece in zip(named.items(), pieces, strict=True)}
+        buffers = {name: b.to(x) if b.is_floating_point() else b for name, b in self.module.named_buffers()}
+        return {**buffers, **state}
+
+
+def landscape_from_module(
+    model: torch.nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    data: tuple[Tensor | np.ndarray, Tensor | np.ndarray],
+) -> FiniteSum:
+    """A torch module with its data as a landscape over its flat parameters; start it at ``flat_parameters(model)``.
+
+    f(x) = (1/N) Σ_i loss(model(input_i; x), target_i).  The module is called on batches of one, so its loss is a sum
+    over data, which is what minibatches need.
+
+    Parameters
+    ----------
+    model : any module whose output for a datum does not depend on the other data nor on random numbers
+    loss : ``loss(output, target) -> scalar`` on a batch of one, e.g. ``torch.nn.functional.cross_entropy``
+    data : inputs ``(N, ...)`` and targets ``(N, ...)``
+
+    Raises
+    ------
+    ValueError
+        For BatchNorm in training mode (the loss of a datum would depend on its batch, and f would not be a sum),
+        dropout in training mode (its own randomness is no minibatch), a module without parameters, or one that
+        fails on a datum.
+    """
+    for name, part in model.named_modules():
+        where = f"layer {name or 'itself'} ({type(part).__name__})"
+        if isinstance(part, torch.nn.modules.batchnorm._BatchNorm) and (part.training or part.running_mean is None):
+            raise ValueError(
+                f"model must not normalise over the batch: {where} makes the loss of one datum depend on the "
+                "others, so f is not a sum over data. Call model.eval() after its statistics are set, or use LayerNorm."
+            )
+        if isinstance(part, torch.nn.modules.dropout._DropoutNd) and part.training and part.p > 0:
+            raise ValueError(
+                f"model must be deterministic given its data: {where} draws random numbers that are no minibatch. Call "
+                "model.eval(), or remove it."
+            )
+    dim = sum(p.numel() for p in model.parameters())
+    if dim == 0:
+        raise ValueError("model must have parameters, got a module with none.")
+    f = FiniteSum(ModuleLoss(model, loss), tuple(data), dim=dim)
+    try:
+        f(flat_parameters(model))
+    except Exception as error:
+        raise ValueError(
+            f"model and loss must give a scalar for one datum, drawing no random numbers: {type(error).__name__}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    return f
+
+
+def flat_parameters(model: torch.nn.Module, dtype: torch.dtype = torch.float64) -> Float[Tensor, " d"]:
+    """The module's parameters as one vector: the start x0 of a landscape made from it."""
+    return torch.cat([p.detach().reshape(-1) for p in model.parameters()]).to(dtype)
