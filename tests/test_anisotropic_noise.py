@@ -51,7 +51,7 @@ def test_the_fact_sheets_cross_covariance():
 @pytest.mark.parametrize("L", [SKEW, FLAT], ids=["skew", "nearly singular"])
 @pytest.mark.parametrize("m", [[0.5, -0.2], [0.0, 0.0], [0.02, 0.03]])
 def test_polar_quadrature_of_the_density(L, m):
-    """∫∫ N(W; m, Σ) h(W) dW in polar coordinates about W = 0: trapezoidal in the angle, Gauss-Legendre in the radius."""
+    """∫∫ N(W; m, Σ) h(W) dW in polar coordinates about W = 0: trapezoidal by Gauss-Legendre."""
     m = np.array(m)
     law = anisotropic_direction(L)(torch.from_numpy(m))
     angle = np.arange(3000) * 2 * np.pi / 3000

@@ -56,16 +56,14 @@ def sgd_sde(g: Oracle, *, eta: Scalar, rho: Scalar = 0.0, nodes: Nodes = None) -
     ValueError
         For a bad eta, or noise without an affordable rule.
     """
+    _require(g, eta, rho)
     if is_additive(g) and nodes is None:
         return sgd_sde_additive(g, eta=eta)
     if isinstance(g, GaussianOracle) and nodes is None:
-        _require(g, eta, 0.0)
         return SDE(_StateDependentNoise(g, eta), noise_dim=g.noise.size, dim=g.dim)
     if isinstance(g, MinibatchOracle) and nodes is None:
-        _require(g, eta, 0.0)
         rule = rule_of(_single(g), _ORDER, None)
         return rule_sde(_PlainGradient(g, eta, rule, g.variance_factor**0.5))
-    _require(g, eta, 0.0)
     rule = rule_of(g, _ORDER, nodes)
     return rule_sde(_PlainGradient(rule.g, eta, rule, 1.0))
 
