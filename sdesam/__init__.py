@@ -8,8 +8,8 @@ One verb.  An optimizer and a discretised SDE are both a Markov kernel ``state�
                                     └── theory: x ↦ (drift, diffusion) ── SDE ── integrator(sde, h) ┘
 
 Layers, each importing from those above only: calculus, special, statistics, quadrature, noise · landscapes,
-finite_sums, datasets, oracles, minibatch, observables · updates, sde, one_step · kernels, integrators, theory · engine, ensembles, exits, interop ·
-plotting, experiments, report · catalogue, side_by_side, reproduction, cli.
+finite_sums, datasets, oracles, minibatch, observables · updates, sde, one_step · kernels, integrators, theory ·
+engine, ensembles, exits, interop · plotting, experiments, report · catalogue, side_by_side, reproduction, cli.
 Names are loaded on first use, so importing the package does not import torch.
 """
 
