@@ -80,6 +80,7 @@ class Model:
 
     def cut(self, x) -> np.ndarray:
         """Share of points where Σ + ρ sym M is indefinite, and the mean of its cut eigenvalues there, over tr Σ."""
+        assert self.form is not None  # the factored root is never cut
         M = self.form(self.law(x @ self.H).cross(), self.H)
         low = torch.linalg.eigvalsh(self.L @ self.L.T + self.rho * (M + M.mT) / 2)[..., 0]
         return np.array([float((low < 0).double().mean()), float(-low.clamp(max=0).mean() / (self.L * self.L).sum())])
