@@ -196,6 +196,9 @@ def test_the_checkout_is_found_from_below_and_missed_outside(tmp_path):
 def test_configs_are_frozen_and_smoke_is_smaller():
     for path in SCRIPTS:
         script = load(path)
+        if not hasattr(script.SMOKE, "n"):  # exact moments: fewer and larger steps instead of fewer replicates
+            assert min(script.SMOKE.log2_eta) > min(script.Config().log2_eta)
+            continue
         assert script.SMOKE.n < script.Config().n
         with pytest.raises(AttributeError):
             script.SMOKE.n = 5
