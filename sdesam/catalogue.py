@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from .datasets import iris_linear_network
+from .datasets import breast_cancer_network, iris_linear_network, teacher_student
 from .landscapes import DoubleWell, Landscape, LogCosh, Quadratic, Saddle, TanhNetwork
+from .saddles_and_valleys import EmbeddedSaddle, LinearAutoencoder, ProductValley, Rotated, WenValley, rotation
 from .updates import dnsam, dnsam_full_numerator, sam, sgd, unified_sam, usam
 from .validation import nearest
 
@@ -36,7 +37,14 @@ LANDSCAPES: dict[str, Callable[[], Scene]] = {
     "log-cosh": lambda: Scene(LogCosh(1), (1.2,)),
     "double-well": lambda: Scene(DoubleWell(1), (0.4,)),
     "tanh-network": lambda: Scene(TanhNetwork(), (1.0, 1.2)),
+    "embedded-saddle": lambda: Scene(EmbeddedSaddle((1.0, -1.0), lam=0.1), (1.0, 0.1)),
+    "rotated-saddle": lambda: Scene(Rotated(Saddle((1.0, -1.0)), rotation(0.6)), (0.0, 0.0)),
+    "product-valley": lambda: Scene(ProductValley(), (2.0, 0.5)),
+    "wen-valley": lambda: Scene(WenValley(), (1.0, 0.5, 0.5, 0.5)),
+    "autoencoder": lambda: Scene(LinearAutoencoder(), None),
     "iris": lambda: Scene(iris_linear_network(), None),
+    "breast-cancer": lambda: Scene(breast_cancer_network(), None),
+    "teacher-student": lambda: Scene(teacher_student(), None),
 }
 
 METHODS: dict[str, Callable] = {

@@ -38,6 +38,8 @@ def simulate(
     eta: float,
     rho: float = 0.0,
     sigma: float = 0.0,
+    batch_size: int | None = None,
+    batches: int | None = None,
     steps: int,
     n: int = 10_000,
     x0: Annotated[list[float] | None, Parameter(consume_multiple=True)] = None,
@@ -55,11 +57,15 @@ def simulate(
 
     Parameters
     ----------
-    landscape : quadratic, saddle, log-cosh, double-well, tanh-network, iris, or file.py:function
+    landscape : quadratic, saddle, log-cosh, double-well, tanh-network, embedded-saddle, rotated-saddle,
+        product-valley, wen-valley, autoencoder, iris, breast-cancer, teacher-student, or file.py:function
     method : sgd, usam, dnsam, dnsam-full-numerator, sam, unified-sam, or file.py:function
     eta : learning rate
     rho : ascent radius
     sigma : standard deviation of the Gaussian gradient noise
+    batch_size : minibatches of this many data, without replacement, instead of Gaussian noise; the landscape
+        must be a finite sum (iris, breast-cancer, teacher-student, or a FiniteSum of your own)
+    batches : compute the SDE from this many sampled minibatches, where all of them are too many; the error is printed
     steps : optimizer steps
     n : replicates
     x0 : start, d numbers; needed for a landscape of your own
@@ -79,8 +85,9 @@ def simulate(
         _require_writable(output)
     _set_threads(threads)
     table = side_by_side(
-        landscape=landscape, method=method, eta=eta, rho=rho, sigma=sigma, steps=steps, n=n, x0=x0, seed=seed,
-        save_every=save_every, substeps=substeps, model=model, device=device, dtype=dtype,
+        landscape=landscape, method=method, eta=eta, rho=rho, sigma=sigma, batch_size=batch_size, batches=batches,
+        steps=steps, n=n, x0=x0, seed=seed, save_every=save_every, substeps=substeps, model=model,
+        device=device, dtype=dtype,
     )  # fmt: skip
     text = json.dumps(table.document(), indent=1) if as_json else table.text()
     if output is not None:

@@ -14,13 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from .calculus import norm
 from .catalogue import find_landscape, find_method
 from .ensembles import simulate
+from .finite_sums import FiniteSum
 from .integrators import heun, small_noise_srk
 from .kernels import Kernel, optimizer, subcycle, unwrap
 from .landscapes import Landscape, dimension_of
+from .minibatch import MinibatchOracle
 from .observables import coordinate
+from .one_step import sampling_error
 from .oracles import ExactOracle, GaussianOracle, Oracle
+from .sde import SDE
 from .statistics import Moments
 from .theory import model_of
 from .updates import sgd
@@ -71,7 +76,7 @@ class Table:
 
     def text(self) -> str:
         """A table for the eye: value ± standard error, one column a side."""
-        lines = [", ".join(f"{k} = {v}" for k, v in self.settings.items() if v is not None)]
+        lines = [", ".join(f"{k} = {_short(v)}" for k, v in self.settings.items() if v is not None)]
         first = next(iter(self.sides.values()))
         for name in first.names:
             estimates = {side: m.estimate(name) for side, m in self.sides.items()}
@@ -81,6 +86,12 @@ class Table:
                 lines.append(f"step {int(k):<5}{first.times[i]:>8.4g}  {cells}")
         lost = {side: int(m.nonfinite[-1]) for side, m in self.sides.items() if m.nonfinite[-1]}
         return "\n".join([*lines, f"\ndiverged: {lost}"] if lost else lines)
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, list) and len(value) > _MOST_COORDINATES:
+        return f"{len(value)} numbers"
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _cell(value: Any, stderr: Any, i: int) -> str:
@@ -94,6 +105,8 @@ def side_by_side(
     eta: float,
     rho: float,
     sigma: float,
+    batch_size: int | None,
+    batches: int | None,
     steps: int,
     n: int,
     x0: Sequence[float] | None,
@@ -117,16 +130,15 @@ def side_by_side(
     require_count("steps", steps, least=1, why="a run needs a step")
     require_count("substeps", substeps, least=1, why="it is the number of integrator steps per optimizer step")
     start = _start(scene.start if x0 is None else tuple(x0), scene.landscape, device, dtype)
-    g = _oracle(scene.landscape, sigma, start.shape[-1])
+    g = _oracle(scene.landscape, sigma, batch_size, start.shape[-1])
     update = _bind(find_method(method), rho)
     kernels: dict[str, Kernel] = {"algorithm": optimizer(update, g, eta)}
+    sampled: dict[str, float] = {}
     if model:
-        try:
-            sde = model_of(update, g, eta)
-        except ValueError as error:
-            raise ValueError(
-                f"no SDE for {method} here ({error}) Pass --no-model to simulate the optimizer alone."
-            ) from error
+        sde = _model(method, update, g, eta, batches, seed)
+        if batches is not None:
+            drift, trace = sampling_error(sde, start)
+            sampled = {"drift error at x0": float(norm(drift)), "trace error at x0": float(trace)}
         integrator = small_noise_srk if sde.noise_dim else heun
         kernels["SDE"] = subcycle(integrator(sde, eta / substeps), substeps)
     observables: dict[str, Callable] = {"f": scene.landscape}
@@ -146,10 +158,26 @@ def side_by_side(
         for i, (side, kernel) in enumerate(kernels.items())
     }
     settings = {
-        "landscape": landscape, "method": method, "eta": eta, "rho": rho, "sigma": sigma, "steps": steps, "n": n,
+        "landscape": landscape, "method": method, "eta": eta, "rho": rho, "sigma": sigma,
+        "batch_size": batch_size, "batches": batches, "steps": steps, "n": n,
         "x0": start.tolist(), "seed": seed, "substeps": substeps if model else None, "device": device, "dtype": dtype,
     }  # fmt: skip
-    return Table(settings, sides)
+    return Table(settings | sampled, sides)
+
+
+def _model(method: str, update: Callable, g: Oracle, eta: float, batches: int | None, seed: int) -> SDE:
+    """The SDE; from ``batches`` sampled minibatches where that is given."""
+    if batches is not None:
+        if not isinstance(g, MinibatchOracle):
+            raise ValueError("batches is for minibatches: give --batch-size as well.")
+        require_count("batches", batches, least=2, why="their spread is the error that is printed")
+    nodes = None if batches is None else g.noise.sampled(batches, seed)
+    try:
+        return model_of(update, g, eta, nodes=nodes)
+    except ValueError as error:
+        remedy = "Pass --no-model to simulate the optimizer alone"
+        remedy += ", or --batches 1000 to sample the minibatches." if isinstance(g, MinibatchOracle) else "."
+        raise ValueError(f"no SDE for {method} here ({error}) {remedy}") from error
 
 
 def _start(x0: Sequence[float] | None, f: Landscape, device: str, dtype: str) -> torch.Tensor:
@@ -168,10 +196,16 @@ def _start(x0: Sequence[float] | None, f: Landscape, device: str, dtype: str) ->
         ) from error
 
 
-def _oracle(f: Landscape, sigma: float, d: int) -> Oracle:
+def _oracle(f: Landscape, sigma: float, batch_size: int | None, d: int) -> Oracle:
     dim = dimension_of(f)
     if dim is not None and dim != d:
         raise ValueError(f"x0 must have {dim} numbers for this landscape, got {d}.")
+    if batch_size is not None:
+        if sigma:
+            raise ValueError("sigma and batch_size are two kinds of gradient noise: give one of them.")
+        if not isinstance(f, FiniteSum):
+            raise ValueError("batch_size needs a landscape that is a sum over data: this one has no minibatches.")
+        return MinibatchOracle(f, batch_size)
     return GaussianOracle(f, sigma, dim=d) if sigma else ExactOracle(f)
 
 

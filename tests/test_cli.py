@@ -6,6 +6,7 @@ import json
 import pytest
 
 from sdesam import cli
+from sdesam.catalogue import LANDSCAPES
 from sdesam.reproduction import ExperimentFailed, VerdictChanged
 
 BASE = ["simulate", "--landscape", "tanh-network", "--method", "sam", "--eta", "0.1", "--rho", "0.1", "--sigma", "0.3"]
@@ -65,6 +66,27 @@ def test_a_function_of_the_users_file(capsys, tmp_path):
     assert "x[1]" in out
 
 
+@pytest.mark.parametrize("name", sorted(LANDSCAPES))
+def test_every_named_landscape_starts_and_is_in_the_help(capsys, name):
+    arguments = ["simulate", "--landscape", name, "--eta", "0.01", "--sigma", "0.1", "--steps", "1", "--n", "16"]
+    code, out, err = call(capsys, *arguments)
+    assert code == 0, err
+    assert "step 1" in out
+    assert name in cli.simulate.__doc__
+
+
+def test_minibatches_and_sampled_batches(capsys):
+    base = ["simulate", "--landscape", "teacher-student", "--method", "sam", "--eta", "0.05", "--rho", "0.1"]
+    run = ["--steps", "2", "--n", "16", "--json"]
+    code, out, err = call(capsys, *base, "--batch-size", "1", *run)
+    assert code == 0, err
+    assert json.loads(out)["settings"]["batch_size"] == 1
+    code, out, err = call(capsys, *base, "--batch-size", "3", "--batches", "20", *run)
+    assert code == 0, err
+    assert json.loads(out)["settings"]["drift error at x0"] > 0
+    assert len({row["side"] for row in json.loads(out)["rows"]}) == 2
+
+
 BAD = {
     "landscape": (["--landscape", "tanh-netwrk"], "Did you mean 'tanh-network'?"),
     "method": (["--method", "samm"], "Did you mean 'sam'?"),
@@ -79,6 +101,12 @@ BAD = {
     "nan": (["--eta", "nan"], "eta must be finite"),
     "rho": (["--rho", "-0.5"], "rho must be >= 0, got -0.5"),
     "sigma": (["--sigma", "inf"], "sigma must be finite"),
+    "two noises": (["--landscape", "iris", "--batch-size", "2"], "sigma and batch_size are two kinds"),
+    "no sum": (["--sigma", "0", "--batch-size", "2"], "batch_size needs a landscape that is a sum over data"),
+    "batch": (["--landscape", "iris", "--sigma", "0", "--batch-size", "151"], "151"),
+    "no batch": (["--batches", "20"], "give --batch-size as well"),
+    "batches": (["--landscape", "iris", "--sigma", "0", "--batch-size", "8", "--batches", "1"], "batches must be >= 2"),
+    "many batches": (["--landscape", "iris", "--sigma", "0", "--batch-size", "8"], "or --batches 1000 to sample"),
     "steps": (["--steps", "0"], "steps must be >= 1, got 0"),
     "n": (["--n", "0"], "n must be >= 1, got 0"),
     "x0": (["--x0", "1", "2", "3"], "x0 must have 2 numbers"),

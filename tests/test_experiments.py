@@ -233,3 +233,33 @@ def test_the_other_criteria_refuse_planted_results():
     swapped = {**results, "0.1/DNSAM/sde": results["0.1/USAM/sde"], "0.1/USAM/sde": results["0.1/DNSAM/sde"]}
     assert verdict_of(script, results, config, "iris-dnsam-proxy-rho-0.1") == "qualitatively"
     assert verdict_of(script, swapped, config, "iris-dnsam-proxy-rho-0.1") == "not reproduced"
+
+
+def test_the_criteria_of_the_general_theory_refuse_planted_results():
+    script, config, results = recorded("variance_regulariser")
+    claims = ("usam-mean-square-d1-b1", "usam-squared-mean-d1-b1")
+    right, printed = "d=1, B=1/right", "d=1, B=1/printed"
+    swapped = {**results, right: results[printed], printed: results[right]}
+    assert [verdict_of(script, results, config, claim) for claim in claims] == ["qualitatively", "not reproduced"]
+    assert verdict_of(script, swapped, config, claims[0]) == "inconclusive"  # the planted model then passes
+    assert verdict_of(script, {**results, right: results[printed]}, config, claims[0]) == "not reproduced"
+    assert verdict_of(script, {**results, printed: results[right]}, config, claims[1]) == "qualitatively"
+
+    script, config, results = recorded("gaussian_surrogate")
+    claims = ("surrogate-usam-frozen", "surrogate-sam-law")
+    assert [verdict_of(script, results, config, claim) for claim in claims] == ["qualitatively"] * 2
+    assert verdict_of(script, {**results, "frozen": results["anew"]}, config, claims[0]) == "not reproduced"
+    assert verdict_of(script, {**results, "anew": results["frozen"]}, config, claims[0]) == "inconclusive"
+    equal = {**results, "SAM/Gaussian": results["SAM/minibatch"]}
+    assert verdict_of(script, equal, config, claims[1]) == "not reproduced"
+    seen = {**results, "SGD/Gaussian": results["SGD/minibatch"] + np.array([[0.01], [0.0], [0.0]])}
+    assert verdict_of(script, seen, config, claims[1]) == "inconclusive"
+
+    script, config, results = recorded("sam_covariance")
+    claims = ("sam-covariance-right", "sam-covariance-as-printed")
+    assert [verdict_of(script, results, config, claim) for claim in claims] == ["qualitatively", "not reproduced"]
+    assert verdict_of(script, {**results, "right": results["slides"]}, config, claims[0]) == "not reproduced"
+    assert verdict_of(script, {**results, "none": results["right"]}, config, claims[0]) == "inconclusive"
+    assert verdict_of(script, {**results, "slides": results["right"]}, config, claims[1]) == "qualitatively"
+    blurred = {**results, "right": results["right"] * np.array([[1.0], [9.0], [1.0]])}
+    assert verdict_of(script, blurred, config, claims[0]) == "inconclusive"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -25,8 +26,10 @@ _MODELS = {
 }
 
 
-def model_of(update: Callable[..., Tensor], g: Oracle, eta: Scalar) -> SDE:
+def model_of(update: Callable[..., Tensor], g: Oracle, eta: Scalar, *, nodes: tuple[Any, Tensor] | None = None) -> SDE:
     """The paper's SDE of an update (seen through ``functools.partial``), else its ``modified_equation``.
+
+    ``nodes`` is a rule over the noise for oracles with too many minibatches to enumerate, ``g.noise.sampled(R, seed)``.
 
     Raises
     ------
@@ -37,5 +40,5 @@ def model_of(update: Callable[..., Tensor], g: Oracle, eta: Scalar) -> SDE:
     if field in _MODELS:
         if field is not sgd and "rho" not in bound:
             raise ValueError(f"update {field.__name__} needs rho: pass functools.partial({field.__name__}, rho=...).")
-        return _MODELS[field](g, eta=eta, rho=bound.get("rho", 0.0))
-    return modified_equation(update, g, eta)
+        return _MODELS[field](g, eta=eta, rho=bound.get("rho", 0.0), nodes=nodes)
+    return modified_equation(update, g, eta, nodes=nodes)

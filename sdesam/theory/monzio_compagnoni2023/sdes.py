@@ -76,9 +76,8 @@ def usam_sde(g: Oracle, *, eta: Scalar, rho: Scalar, nodes: Nodes = None) -> SDE
 
     Parameters
     ----------
-    nodes : a rule (z, w) over minibatches; by default all of them.  Where they are too many, ``g.noise.sampled(R,
-    seed)``:
-        the drift is still exact, the covariance has the error ``sampling_error(sde, x)``
+    nodes : a rule (z, w) over minibatches; by default all of them.  Where they are too many,
+        ``g.noise.sampled(R, seed)``: the drift is still exact, the covariance has the error ``sampling_error(sde, x)``
 
     Returns
     -------
@@ -127,9 +126,9 @@ def sam_sde(g: Oracle, *, eta: Scalar, rho: Scalar, nodes: Nodes = None) -> SDE:
 
     Parameters
     ----------
-    nodes : a rule (z, w) over minibatches; by default all of them.  Where they are too many, ``g.noise.sampled(R,
-    seed)``:
-        drift and covariance then have the errors ``sampling_error(sde, x)``, a bias of the SDE
+    nodes : a rule (z, w) over minibatches; by default all of them.  Where they are too many,
+        ``g.noise.sampled(R, seed)``: drift and covariance then have the errors
+        ``sampling_error(sde, x)``, a bias of the SDE
 
     Returns, raises
         As ``usam_sde``; and ``ValueError`` for Gaussian noise with a factor that depends on x and more than two
