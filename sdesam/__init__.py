@@ -7,9 +7,10 @@ One verb.  An optimizer and a discretised SDE are both a Markov kernel ``state�
                                     │                                                              ├─ kernel ── simulate
                                     └── theory: x ↦ (drift, diffusion) ── SDE ── integrator(sde, h) ┘
 
-Layers, each importing from those above only: calculus, special, statistics, quadrature, noise · landscapes,
-finite_sums, datasets, oracles, minibatch, observables · updates, sde, one_step · kernels, integrators, theory ·
-engine, ensembles, exits, interop · plotting, experiments, report · catalogue, side_by_side, reproduction, cli.
+Layers, each importing from those above only: validation, calculus, special, statistics, quadrature, noise ·
+landscapes, saddles_and_valleys, finite_sums, datasets, oracles, minibatch, observables · updates, sde, one_step ·
+kernels, integrators, second_order, theory · engine, ensembles, exits, interop · plotting, experiments, report ·
+catalogue, side_by_side, reproduction, cli.
 Names are loaded on first use, so importing the package does not import torch.
 """
 

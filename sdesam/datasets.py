@@ -24,6 +24,7 @@ __all__ = [
 _FEATURES, _CLASSES = 4, 3
 
 
+@lru_cache(maxsize=2)
 def _table(name: str) -> tuple[Tensor, Tensor]:
     """A table of scikit-learn: standardised features and integer labels."""
     try:
@@ -36,7 +37,6 @@ def _table(name: str) -> tuple[Tensor, Tensor]:
     return features, torch.as_tensor(target, dtype=torch.int64)
 
 
-@lru_cache(maxsize=1)
 def iris() -> tuple[Tensor, Tensor]:
     """Fisher's Iris data: standardised features ``(150, 4)`` and labels 0, 1, 2 ``(150,)``.
 
@@ -45,10 +45,10 @@ def iris() -> tuple[Tensor, Tensor]:
     ModuleNotFoundError
         Without scikit-learn (``pip install sdesam[experiments]``), which ships the table.
     """
-    return _table("iris")
+    features, labels = _table("iris")
+    return features.clone(), labels.clone()
 
 
-@lru_cache(maxsize=1)
 def breast_cancer() -> tuple[Tensor, Tensor]:
     """The Wisconsin breast cancer data: standardised features ``(569, 30)`` and labels −1, +1 ``(569,)``, as floats.
 
@@ -58,7 +58,7 @@ def breast_cancer() -> tuple[Tensor, Tensor]:
         Without scikit-learn.
     """
     features, labels = _table("breast_cancer")
-    return features, 2.0 * labels.to(torch.float64) - 1
+    return features.clone(), 2.0 * labels.to(torch.float64) - 1
 
 
 def iris_linear_network(hidden: int = 4) -> FiniteSum:
@@ -68,6 +68,7 @@ def iris_linear_network(hidden: int = 4) -> FiniteSum:
     The task is Monzio Compagnoni et al.'s second one (a linear network with one hidden layer on Iris); the
     width and the standardisation are our choice.
     """
+    require_count("hidden", hidden, least=1, why="it is the width of the hidden layer")
 
     def loss(x: Tensor, datum: tuple[Tensor, Tensor]) -> Tensor:
         a, label = datum
@@ -83,8 +84,8 @@ def breast_cancer_network(hidden: int = 4, *, weight_decay: float = 0.0) -> Fini
     """Logistic loss of a network with one sigmoid hidden layer on Breast Cancer, d = 31·hidden, no biases.
 
     f_i(x) = log(1 + exp(−y_i w·σ(W a_i))) + weight_decay/2 |x|², W (hidden, 30), w (hidden,), y_i = ±1.
-    The task is Monzio Compagnoni et al.'s third one.  Their code takes y in {0, 1}, so that half of the data have
-    no gradient; here y is ±1.  Width and decay are our choice.
+    The task is Monzio Compagnoni et al.'s third one.  Their code takes y in {0, 1}, so that 37 % of the data
+    have no gradient; here y is ±1.  Width and decay are our choice.
     """
     require_count("hidden", hidden, least=1, why="it is the width of the hidden layer")
     require_nonnegative("weight_decay", weight_decay, "it is a penalty")

@@ -40,7 +40,7 @@ class Integrator:
 
     @property
     def noise(self) -> Normal:
-        """M standard normals dw; the Brownian increment is √h dw."""
+        """The m standard normals dw; the Brownian increment is √h dw."""
         return Normal(self.sde.noise_dim, private=self.sde.private_dim)
 
     @property
@@ -50,7 +50,7 @@ class Integrator:
 
     @property
     def dt(self) -> float:
-        """H."""
+        """The step h."""
         return self.h  # pyright: ignore[reportReturnType]
 
     @property

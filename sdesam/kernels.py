@@ -78,8 +78,8 @@ class Optimizer:
 
     def init(self, x0: Tensor) -> Tensor:
         """The state is the iterate; the landscape is checked against it."""
-        dim = getattr(self.g, "dim", x0.shape[-1])
-        if x0.shape[-1] != dim:
+        dim = getattr(self.g, "dim", None)
+        if dim is not None and x0.shape[-1] != dim:
             raise ValueError(f"x0 must have last dimension {dim}, that of {type(self.g).__name__}, got {x0.shape[-1]}.")
         require_landscape(self.g.mean, x0[:1].reshape(-1))
         _require_update_shape(self, x0[:1].expand(2, -1).clone())
@@ -90,7 +90,7 @@ class Optimizer:
         return state
 
     def step(self, state: Tensor, z: Any) -> Tensor:
-        """X − eta·G(g, x, z)."""
+        """The iterate x − eta·G(g, x, z)."""
         return state - self.eta * self.update(self.g, state, z)
 
 

@@ -71,7 +71,7 @@ class Quadratic:
 
     @property
     def dim(self) -> int:
-        """D."""
+        """The dimension d."""
         return self.half.shape[0]
 
     @property
@@ -105,7 +105,7 @@ class Saddle:
 
     @property
     def dim(self) -> int:
-        """D."""
+        """The dimension d."""
         return len(self.eigenvalues)
 
     @property
@@ -221,6 +221,7 @@ def points_of(points: Tensor | None, dim: int | None) -> Tensor:
     """Known points as rows (K, d), none for None; raises ``ValueError`` for another shape."""
     if points is None:
         return torch.zeros(0, dim or 0, dtype=torch.float64)
+    points = as_floats("known points", points)
     if points.ndim != 2 or (dim is not None and points.shape[1] != dim):
         raise ValueError(f"known points must be rows (K, {dim}), got shape {tuple(points.shape)}.")
     return points

@@ -13,7 +13,7 @@ from .noise import Choice
 from .oracles import GaussianOracle, align
 from .validation import require_count
 
-__all__ = ["MinibatchOracle", "gaussian_surrogate"]
+__all__ = ["MinibatchOracle", "gaussian_surrogate", "single_data"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +53,14 @@ class MinibatchOracle:
                 f"mean must be a FiniteSum, got {type(self.mean).__name__}: only a sum over data has minibatches."
             )
         require_count("batch_size", self.batch_size, least=1, why="it is the number of data in a batch")
+        if not self.replace and self.batch_size > self.mean.N:
+            raise ValueError(
+                f"batch_size must be <= N = {self.mean.N} without replacement, got {self.batch_size}: there are no "
+                "more different data."
+            )
         if self.p is not None:
             object.__setattr__(self, "p", tuple(float(q) for q in self.p))
-            if min(self.p, default=0.0) <= 0:
+            if not all(q > 0 for q in self.p):
                 raise ValueError("p must be positive everywhere: a datum that is never drawn biases the gradient.")
         _ = self.noise  # raises what Choice raises
 
@@ -66,7 +71,7 @@ class MinibatchOracle:
 
     @property
     def dim(self) -> int | None:
-        """D, where the finite sum knows it."""
+        """The dimension d, where the finite sum knows it."""
         return self.mean.dim
 
     @property
@@ -77,6 +82,8 @@ class MinibatchOracle:
 
     def losses(self, x: Float[Tensor, "*points d"], z: Int[Tensor, "*draws B"]) -> Tensor:
         """f_γ(x), one batch at each point."""
+        if z.shape[-1] != self.batch_size:
+            raise ValueError(f"z must hold {self.batch_size} = batch_size indices, got shape {tuple(z.shape)}.")
         x = align(x, z)
         index = z.expand(*x.shape[:-1], z.shape[-1])
         losses = self.mean.losses_of(x, index)
@@ -90,6 +97,13 @@ class MinibatchOracle:
         return torch.func.grad(lambda y: self.losses(y, z).sum())(align(x, z))
 
 
+def single_data(g: MinibatchOracle) -> tuple[MinibatchOracle, tuple[Tensor, Tensor]]:
+    """The oracle of one datum a batch, and the rule of all N data with their probabilities."""
+    N = g.mean.N
+    w = torch.full((N,), 1 / N, dtype=torch.float64) if g.p is None else torch.tensor(g.p, dtype=torch.float64)
+    return replace(g, batch_size=1, replace=False), (torch.arange(N)[:, None], w)
+
+
 @dataclass(frozen=True, eq=False)
 class _ScatterColumns:
     """X ↦ √κ_B [√p_i (∇f_i/(N p_i) − ∇f)]_i, shape (..., d, N): a factor of the minibatch covariance at x."""
@@ -97,8 +111,7 @@ class _ScatterColumns:
     g: MinibatchOracle
 
     def __call__(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d N"]:
-        single = replace(self.g, batch_size=1, replace=False)
-        z, w = single.noise.nodes()
+        single, (z, w) = single_data(self.g)
         w = w.to(x)
         points = x[..., None, :].expand(*x.shape[:-1], len(w), x.shape[-1]).clone()
         values = single(points, z.to(x.device))

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 from .quadrature import hermite, polar_about, split_at, tensor_rule
 from .validation import require_count
 
-__all__ = ["Bits", "Choice", "Noise", "Normal", "Product", "ThreePoint", "TwoPoint"]
+__all__ = ["Bits", "Choice", "Noise", "Normal", "Product", "Sample", "ThreePoint", "TwoPoint"]
 
 Bits = Callable[[int], np.ndarray]
 MOST_NODES = 10_000
@@ -58,12 +59,27 @@ def integers(bits: Bits, bounds: Sequence[int]) -> Tensor:
 
 
 # ----------------------------------------------------------------- the noises
-def _require_affordable(count: int, what: str) -> None:
+class Sample(NamedTuple):
+    """A fixed random rule: nodes z and equal weights w, drawn from the law of a noise."""
+
+    z: Any
+    w: Tensor
+
+
+def _require_affordable(count: int, what: str, fewer: str = "lower the order") -> None:
     if count > MOST_NODES:
+        size = str(count) if count < 1e12 else f"about 10^{math.log10(count):.0f}"
         raise ValueError(
-            f"nodes of {what} would be {count} points, more than {MOST_NODES}: lower the order, or use "
-            "sampled(n, seed), a fixed random rule whose error you can report."
+            f"nodes of {what} would be {size} points, more than {MOST_NODES}: {fewer}, or pass "
+            "nodes=noise.sampled(n, seed), a fixed random rule whose error sampling_error reports."
         )
+
+
+def _sample(draw: Callable[[Bits, torch.dtype], Any], n: int, seed: int) -> Sample:
+    require_count("n", n, least=2, why="a random rule needs points")
+    generator = np.random.default_rng(seed)
+    z = draw(lambda k: generator.integers(0, 2**32, size=(k, n), dtype=np.uint32), torch.float64)
+    return Sample(z, torch.full((n,), 1 / n, dtype=torch.float64))
 
 
 class _Sampled:
@@ -73,12 +89,9 @@ class _Sampled:
         """One draw per replicate."""
         raise TypeError(f"{type(self).__name__} does not say how to draw")
 
-    def sampled(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    def sampled(self, n: int, seed: int) -> Sample:
         """A fixed random rule of n equal weights; its error is that of a mean of n draws."""
-        require_count("n", n, least=2, why="a random rule needs points")
-        generator = np.random.default_rng(seed)
-        z = self.draw(lambda k: generator.integers(0, 2**32, size=(k, n), dtype=np.uint32), torch.float64)
-        return z, torch.full((n,), 1 / n, dtype=torch.float64)
+        return _sample(self.draw, n, seed)
 
 
 @dataclass(frozen=True, init=False)
@@ -208,8 +221,12 @@ class Choice(_Sampled):
         if self.p is None:
             return
         object.__setattr__(self, "p", tuple(float(q) for q in self.p))
-        if len(self.p) != self.N or min(self.p) < 0 or abs(sum(self.p) - 1) > 1e-12:
-            raise ValueError(f"p must be {self.N} probabilities summing to 1, got {self.p}.")
+        total = math.fsum(self.p)
+        if not (len(self.p) == self.N and all(q >= 0 for q in self.p) and abs(total - 1) <= 1e-12):
+            raise ValueError(
+                f"p must be {self.N} probabilities summing to 1 within 1e-12 (normalise in float64), got "
+                f"{len(self.p)} numbers summing to {total!r}."
+            )
         if not self.replace and self.B > 1:
             raise ValueError("p needs replace=True: drawn without replacement, inclusion is not ruled by p.")
 
@@ -222,17 +239,17 @@ class Choice(_Sampled):
             return integers(bits, [self.N] * self.B)
         picks = integers(bits, [self.N - k for k in range(self.B)])
         chosen = picks[:, :1]
-        for k in range(1, self.B):  # the j-th value not chosen yet: step over the chosen ones in order
-            new = picks[:, k : k + 1].clone()
-            for j in range(k):
-                new += (new >= chosen[:, j : j + 1]).to(new.dtype)
-            chosen = torch.cat((chosen, new), 1).sort(1).values
+        for k in range(1, self.B):  # the pick counts the values not chosen yet; the j-th chosen has c_j − j below it
+            pick, place = picks[:, k : k + 1], torch.arange(k + 1)
+            below = (chosen - place[:k] <= pick).sum(1, keepdim=True)
+            shifted = chosen.gather(1, (place - (place > below).long()).clamp(max=k - 1))
+            chosen = torch.where(place == below, pick + below, shifted)
         return chosen
 
     def nodes(self, order: int = 0, pole: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """All batches and their probabilities; ``order`` and ``pole`` are not needed."""
         count = self.N**self.B if self.replace else math.comb(self.N, self.B)
-        _require_affordable(count, f"Choice({self.N}, {self.B})")
+        _require_affordable(count, f"Choice({self.N}, {self.B})", "take a smaller batch")
         indices = range(self.N)
         batches = itertools.product(indices, repeat=self.B) if self.replace else itertools.combinations(indices, self.B)
         z = torch.tensor(list(batches), dtype=torch.int64)
@@ -254,12 +271,9 @@ class Product:
         """One draw of each factor."""
         return tuple(f.draw(bits, dtype) for f in self.factors)
 
-    def sampled(self, n: int, seed: int) -> tuple[tuple, Tensor]:
+    def sampled(self, n: int, seed: int) -> Sample:
         """A fixed random rule of n equal weights."""
-        require_count("n", n, least=2, why="a random rule needs points")
-        generator = np.random.default_rng(seed)
-        z = self.draw(lambda k: generator.integers(0, 2**32, size=(k, n), dtype=np.uint32), torch.float64)
-        return z, torch.full((n,), 1 / n, dtype=torch.float64)
+        return _sample(self.draw, n, seed)
 
     def nodes(self, order: int, pole: Tensor | None = None) -> tuple[tuple, Tensor]:
         """The tensor product of the factors' rules."""

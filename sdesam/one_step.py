@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .calculus import Scalar, grad
-from .noise import Normal
+from .noise import Choice, Normal, Sample
 from .oracles import GaussianOracle, Oracle, require_oracle
 from .sde import SDE, LinearMap, UpdateField
 from .validation import require_count, require_positive
@@ -29,6 +29,11 @@ class Rule:
     g: Oracle
     order: int
     nodes: tuple[Any, Tensor] | None = None
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the nodes are random draws, so that there is a sampling error."""
+        return isinstance(self.nodes, Sample)
 
     @property
     def count(self) -> int:
@@ -100,20 +105,14 @@ def sampling_error(sde: SDE, x: Tensor) -> tuple[Tensor, Tensor]:
     """Standard errors, at x, of the drift ``(..., d)`` and of tr B Bᵀ ``(...)`` of an SDE with ``nodes=sampled(...)``.
 
     The nodes are R fixed draws of the noise, the same at every x and step: the error is a bias of the SDE, of size
-    rho/√R in the drift, and it does not average out over replicates.  Both are 0 for other SDEs.
-
-    Raises
-    ------
-    ValueError
-        When the nodes' weights are not equal: a rule of your own has no sampling error.
+    rho/√R in the drift, and it does not average out over replicates.  Both are 0 for SDEs whose nodes are all draws of
+    the noise, or a rule of your own.  The printed forms have the errors of the SDE they were cut from, to first order.
     """
-    coefficients = sde.coefficients
-    if not isinstance(coefficients, RuleCoefficients) or coefficients.rule.nodes is None:
+    coefficients = getattr(sde.coefficients, "cut_from", sde).coefficients
+    if not isinstance(coefficients, RuleCoefficients) or not coefficients.rule.is_sampled:
         return torch.zeros_like(x), torch.zeros_like(x[..., 0])
     terms = coefficients.terms(x)
     R = terms.w.shape[-1]
-    if float((terms.w - 1 / R).abs().max()) > 1e-6 / R:
-        raise ValueError("nodes must have equal weights, those of noise.sampled(n, seed), to have a sampling error.")
     squares = coefficients.eta * R * terms.centred().square().sum(-1)
     return terms.estimated.std(-2) / R**0.5, squares.std(-1) / R**0.5
 
@@ -174,11 +173,31 @@ def rule_sde(coefficients: RuleCoefficients) -> SDE:
 def rule_of(g: Oracle, order: int, nodes: tuple[Any, Tensor] | None) -> Rule:
     """The rule of the caller, or the default one of the oracle's noise, on an oracle of the same law."""
     if nodes is not None:
+        _require_rule(g, nodes)
         return Rule(g, order, nodes)
     if isinstance(g, GaussianOracle):
         require_count("order", order, least=_LEAST_ORDER, why="a rule about a pole with fewer nodes misses mass")
         return Rule(_compact(g), order)
     return Rule(g, order)
+
+
+def _require_rule(g: Oracle, nodes: object) -> None:
+    """Raise unless nodes is a pair (z, w) of draws of g's noise, weights of sum 1: else it is another model."""
+    noise = type(g.noise).__name__
+    if not (isinstance(nodes, tuple) and len(nodes) == 2 and isinstance(nodes[1], Tensor)):
+        raise TypeError(f"nodes must be a pair (z, w), as {noise}.sampled(n, seed) gives, got {type(nodes).__name__}.")
+    z, w = nodes
+    if w.ndim != 1 or not bool((w >= 0).all()) or not abs(float(w.sum()) - 1) <= 1e-6:
+        raise ValueError(f"nodes must have weights (Q,) >= 0 that sum to 1, got a sum of {float(w.sum()):.6g}.")
+    if isinstance(z, Tensor):
+        expected = tuple(g.noise.sampled(2, 0).z.shape[1:])
+        if tuple(z.shape) != (len(w), *expected):
+            raise ValueError(
+                f"nodes must be {len(w)} draws of {noise}, shape {(len(w), *expected)}, got {tuple(z.shape)}: in "
+                "another shape they are another optimizer's noise."
+            )
+    if isinstance(g.noise, Choice) and not bool(((z >= 0) & (z < g.noise.N)).all()):
+        raise ValueError(f"nodes must hold indices 0..{g.noise.N - 1}, got {int(z.min())}..{int(z.max())}.")
 
 
 def _compact(g: GaussianOracle) -> GaussianOracle:

@@ -168,7 +168,7 @@ class GaussianOracle:
 
     @property
     def noise(self) -> Normal:
-        """M standard normals."""
+        """The m standard normals."""
         return Normal(self.noise_dim)
 
     @property
@@ -213,7 +213,7 @@ def require_oracle(g: object) -> None:
     if not isinstance(g, Oracle):
         raise TypeError(
             f"g must be an oracle, a stochastic gradient with noise and mean, got {type(g).__name__}: wrap a "
-            "landscape in ExactOracle(f) or GaussianOracle(f, sigma)."
+            "landscape in ExactOracle(f) or GaussianOracle(f, sigma), a FiniteSum in MinibatchOracle(f, batch_size)."
         )
 
 

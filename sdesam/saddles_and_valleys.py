@@ -49,7 +49,7 @@ class EmbeddedSaddle:
 
     @property
     def dim(self) -> int:
-        """D."""
+        """The dimension d."""
         return len(self.eigenvalues)
 
     @property
@@ -110,7 +110,7 @@ class Rotated:
 
     @property
     def dim(self) -> int:
-        """D."""
+        """The dimension d."""
         return self.Q.shape[0]
 
     @property
@@ -124,7 +124,7 @@ class Rotated:
         return self._turned("saddles")
 
     def _turned(self, kind: str) -> Tensor:
-        return getattr(self.landscape, kind, self.Q[:0]) @ self.Q.T
+        return getattr(self.landscape, kind, self.Q[:0]).to(self.Q) @ self.Q.T
 
     def __call__(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """f(Qᵀx)."""
@@ -141,15 +141,25 @@ class ProductValley:
 
     Parameters
     ----------
-    ell : l, elementwise, smooth, with its only minimum at ``bottom``; log cosh by default
+    ell : l, elementwise, smooth, with its only minimum at ``bottom``; by default log cosh(s − bottom)
     bottom : the minimizer of l.  With 0 the minima are the axes, and the valley x = 0 has curvature l''(0) y²;
         with any other number they are the hyperbola x y = bottom, and the origin is a saddle
 
     Source: Dai, Ahn and Sra 2023 (recalled; even l); (x y − 1)²/2 in Bolte, Le and Pauwels 2025.
     """
 
-    ell: Callable[[Tensor], Tensor] = _log_cosh
+    ell: Callable[[Tensor], Tensor] | None = None
     bottom: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.bottom):
+            raise ValueError(f"bottom must be finite, got {self.bottom!r}: it is where l is smallest.")
+        slope = torch.func.grad(self._of)(torch.tensor(float(self.bottom), dtype=torch.float64))
+        if not abs(float(slope)) <= 1e-8:
+            raise ValueError(f"bottom must be the minimizer of ell, at {self.bottom} its slope is {float(slope):.3g}.")
+
+    def _of(self, s: Tensor) -> Tensor:
+        return _log_cosh(s - self.bottom) if self.ell is None else self.ell(s)
 
     @property
     def dim(self) -> int:
@@ -168,8 +178,8 @@ class ProductValley:
         return torch.zeros(int(self.bottom != 0), 2, dtype=torch.float64)
 
     def __call__(self, x: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch"]:
-        """L(x y)."""
-        return self.ell(x[..., 0] * x[..., 1])
+        """The value l(x y)."""
+        return self._of(x[..., 0] * x[..., 1])
 
 
 @dataclass(frozen=True)

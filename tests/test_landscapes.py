@@ -145,16 +145,16 @@ def test_modules_that_are_no_sum_over_data_are_refused():
     with pytest.raises(ValueError, match="must be deterministic given its data: layer 1 .Dropout."):
         ss.landscape_from_module(dropout, half_square, data)
     assert ss.landscape_from_module(dropout.eval(), half_square, data).dim == 4
-    with pytest.raises(ValueError, match="must have parameters"):
+    with pytest.raises(ValueError, match="must have trainable parameters"):
         ss.landscape_from_module(torch.nn.ReLU(), half_square, data)
 
     class Noisy(torch.nn.Linear):
         def forward(self, a):
             return torch.nn.functional.dropout(super().forward(a), 0.5)
 
-    with pytest.raises(ValueError, match="drawing no random numbers"):
+    with pytest.raises(ValueError, match="without random numbers"):
         ss.landscape_from_module(Noisy(3, 1), half_square, data)
-    with pytest.raises(ValueError, match="must give a scalar for one datum"):
+    with pytest.raises(ValueError, match="must give a twice differentiable scalar"):
         ss.landscape_from_module(module(), lambda output, target: output - target, data)
 
 

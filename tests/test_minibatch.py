@@ -138,7 +138,7 @@ def test_simulated_minibatch_sgd_has_the_exact_moments():
     ("make", "error", "message"),
     [
         (lambda: ss.MinibatchOracle(ss.LogCosh(2), 1), TypeError, "FiniteSum"),
-        (lambda: ss.MinibatchOracle(SIX, 7), ValueError, "B must be <= N = 6"),
+        (lambda: ss.MinibatchOracle(SIX, 7), ValueError, "batch_size must be <= N = 6"),
         (lambda: ss.MinibatchOracle(SIX, 0), ValueError, "batch_size must be >= 1"),
         (lambda: ss.MinibatchOracle(SIX, 2, p=WEIGHTS), ValueError, "needs replace=True"),
         (lambda: ss.MinibatchOracle(SIX, 1, p=(0.5, 0.5)), ValueError, "6 probabilities"),

@@ -42,7 +42,7 @@ class Block:
 
 
 def blocks(n: int, d: int, *, units: int | None = None) -> Iterator[Block]:
-    """N replicates in blocks of whole units; ``units`` a block, or as many as fit the cache."""
+    """The n replicates in blocks of whole units; ``units`` a block, or as many as fit the cache."""
     size = UNIT * (units or max(1, _BLOCK_NUMBERS // (UNIT * max(d, 32))))
     for first in range(0, n, size):
         yield Block(first, min(size, n - first))

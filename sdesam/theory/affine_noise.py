@@ -20,6 +20,7 @@ from scipy.linalg import expm
 from torch import Tensor
 
 from ..kernels import Kernel
+from ..noise import Normal
 from ..sde import SDE
 from ..validation import require_count, require_positive
 
@@ -49,17 +50,28 @@ def kernel_moments(
     Parameters
     ----------
     nodes : a rule (z, w) of the kernel's noise; by default ``kernel.noise.nodes(3)``, which is all draws of a
-    discrete noise,
-        and exact for normal noise in which the step is of degree 2
+        discrete noise, and exact for normal noise in which the step is of degree 2
 
     Raises
     ------
-    ValueError
-        When the step is not affine in x for some draw.
+    ValueError, TypeError
+        When the step is not affine in x for some draw, or not of degree 2 in normal noise; for a start of the wrong
+        length, or a kernel whose state is not x.
     """
     require_count("steps", steps, least=1, why="a path needs a step")
+    start = torch.tensor([list(x0)], dtype=torch.float64)
+    state = kernel.init(start)
+    if not isinstance(state, Tensor) or state.shape != start.shape:
+        raise TypeError(f"kernel must have the iterate as its state, {kernel.name} has another: give one member alone.")
+    if nodes is None and isinstance(kernel.noise, Normal):
+        _require_degree_two(kernel, state)
     z, w = kernel.noise.nodes(3) if nodes is None else nodes
-    maps = _affine(lambda x: kernel.step(x, _repeated(z, len(x) // len(w))), len(x0), len(w), kernel.name)
+
+    def step(x: Tensor) -> Tensor:
+        every = kernel.step(x.repeat(len(w), 1), _repeated(z, len(x)))
+        return every.reshape(len(w), *x.shape)
+
+    maps = _affine(step, len(x0), kernel.name)
     weighted = w.numpy()[:, None, None] * maps
 
     def advance(P: np.ndarray) -> np.ndarray:
@@ -76,21 +88,22 @@ def sde_moments(sde: SDE, x0: Sequence[float], h: float, steps: int) -> MomentPa
     Raises
     ------
     ValueError
-        When the drift or a column of the diffusion is not affine in x.
+        When the drift or a column of the diffusion is not affine in x; for a start of the wrong length.
     """
     require_positive("h", h, "it is the model time between two looks")
     require_count("steps", steps, least=1, why="a path needs a step")
     d, m = len(x0), sde.noise_dim
+    if sde.dim not in (None, d):
+        raise ValueError(f"x0 must have {sde.dim} numbers, the dimension of the SDE, got {d}.")
 
     def columns(x: Tensor) -> Tensor:
         drift, diffusion = sde.coefficients(x)
         if diffusion is None:
-            return drift
-        basis = torch.eye(m, dtype=torch.float64).repeat_interleave(len(x) // (m + 1), 0)
-        noise = diffusion(torch.cat((torch.zeros(len(x) // (m + 1), m, dtype=torch.float64), basis)))
-        return torch.cat((drift[: len(x) // (m + 1)], noise[len(x) // (m + 1) :]))
+            return drift[None]
+        basis = torch.eye(m, dtype=torch.float64)
+        return torch.stack([drift, *(diffusion(row.expand(len(x), m)) for row in basis)])
 
-    maps = _affine(columns, d, m + 1, "SDE")
+    maps = _affine(columns, d, "SDE")
     maps[:, 0, 0] = 0.0  # increments: the constant 1 does not change
     I = np.eye(d + 1)  # noqa: E741
     generator = np.kron(maps[0], I) + np.kron(I, maps[0]) + sum(np.kron(N, N) for N in maps[1:])
@@ -114,15 +127,29 @@ def _repeated(z: Any, times: int) -> Any:
     return z.repeat_interleave(times, 0)
 
 
-def _affine(step: Callable[[Tensor], Tensor], d: int, count: int, name: str) -> np.ndarray:
-    """The (count, d+1, d+1) matrices of x ↦ step(x), whose rows come node by node."""
+def _require_degree_two(kernel: Kernel, x: Tensor) -> None:
+    """Third differences in z vanish along a random line: then three Hermite nodes a dimension are exact."""
+    assert isinstance(kernel.noise, Normal)
+    generator = torch.Generator().manual_seed(1)
+    z, direction = torch.randn(2, 1, *kernel.noise.shape, dtype=torch.float64, generator=generator)
+    s0, s1, s2, s3 = (kernel.step(x, z + t * direction) for t in range(4))
+    if float((s3 - 3 * s2 + 3 * s1 - s0).abs().max()) > _AFFINITY * (1 + float(s3.abs().max())):
+        raise ValueError(
+            f"{kernel.name} must be of degree 2 in its normal noise for exact second moments: pass nodes, a rule "
+            "of the order that you need."
+        )
+
+
+def _affine(step: Callable[[Tensor], Tensor], d: int, name: str) -> np.ndarray:
+    """The (count, d+1, d+1) matrices of the maps that step(x (P, d)) -> (count, P, d) takes together."""
     generator = torch.Generator().manual_seed(0)
     probes = torch.cat((
         torch.zeros(1, d, dtype=torch.float64),
         torch.eye(d, dtype=torch.float64),
         torch.randn(4, d, dtype=torch.float64, generator=generator),
     ))  # fmt: skip
-    found = step(probes.repeat(count, 1)).reshape(count, len(probes), d)
+    found = step(probes)
+    count = len(found)
     shift = found[:, :1]
     linear = found[:, 1 : d + 1] - shift
     error = float((shift + probes[d + 1 :] @ linear - found[:, d + 1 :]).abs().max())

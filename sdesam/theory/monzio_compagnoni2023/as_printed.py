@@ -1,9 +1,8 @@
 """The formulas as they are printed, kept beside the right ones so that the difference can be measured.
 
-    slides, any noise   USAM  −∇(f + rho/2 |∇f|²),  (I + rho H)(eta Σ)^½          misses −rho/2 ∇tr Σ where Σ depends
-    on x slides              SAM   covariance Σ + rho H(S̄ + S̄ᵀ)                          right only where H and S̄
-    commute general theorems    all   covariance Σ + rho(S̃ + S̃ᵀ), S̃ = Cov(∇f_γ, H_γ v)     right to first order,
-    not always positive
+* Slides, USAM, for any noise: −∇(f + rho/2 |∇f|²), (I + rho H)(eta Σ)^½.  Misses −rho/2 ∇tr Σ where Σ depends on x.
+* Slides, SAM: covariance Σ + rho H(S̄ + S̄ᵀ).  Right only where H and S̄ commute.
+* General theorems: covariance Σ + rho(S̃ + S̃ᵀ), S̃ = Cov(∇f_γ, H_γ v).  Right to first order, not always positive.
 
 The last two are cut at first order in rho, so they can be indefinite, and then they define no SDE.  That raises
 ``IndefiniteCovariance`` with the point and the eigenvalue; ``clip=True`` sets negative eigenvalues to zero instead, and
@@ -49,8 +48,13 @@ class Moments:
     Sigma: Tensor
     Sbar: Tensor
     Stilde: Tensor
-    H: Tensor
+    curvature: Callable[[], Tensor]
     rho: Scalar
+
+    @property
+    def H(self) -> Tensor:
+        """The Hessian of f, formed where a covariance asks for it."""
+        return self.curvature()
 
     def printed(self) -> Tensor:
         """Σ + rho H(S̄ + S̄ᵀ), as on the slides; not symmetric unless H commutes with S̄ + S̄ᵀ."""
@@ -70,7 +74,7 @@ class Form:
 
 
 def usam_loss_as_printed(f: Landscape, *, rho: Scalar) -> Landscape:
-    """F + rho/2 |∇f|², the slides' loss for every noise; ``usam_loss`` has E|∇f_γ|²."""
+    """The function f + rho/2 |∇f|², the slides' loss for every noise; ``usam_loss`` has E|∇f_γ|²."""
     require_nonnegative("rho", rho, "it is the ascent radius")
     return lambda x: f(x) + rho / 2 * (grad(f)(x) ** 2).sum(-1)
 
@@ -87,7 +91,8 @@ def usam_sde_as_printed(g: Oracle, *, eta: Scalar, rho: Scalar, nodes: Nodes = N
     """
     require_nonnegative("rho", rho, "it is the ascent radius")
     plain = sgd_sde(g, eta=eta, nodes=nodes)
-    return SDE(_SlidesUsam(plain, g.mean, rho), noise_dim=plain.noise_dim, dim=plain.dim)
+    coefficients = _SlidesUsam(plain, g.mean, rho)
+    return SDE(coefficients, noise_dim=plain.noise_dim, dim=plain.dim, row_size=plain.row_size)
 
 
 def dnsam_sde_as_printed(g: Oracle, *, eta: Scalar, rho: Scalar, nodes: Nodes = None, clip: bool = False) -> SDE:
@@ -130,6 +135,8 @@ def sam_sde_as_printed(g: Oracle, *, eta: Scalar, rho: Scalar, nodes: Nodes = No
 
 def sam_covariance_as_printed(g: Oracle, x: Tensor, *, rho: Scalar, nodes: Nodes = None) -> Tensor:
     """The printed matrix Σ + rho H(S̄ + S̄ᵀ) at x, shape (..., d, d): not symmetric in general."""
+    if is_noiseless(g):
+        return torch.zeros(*x.shape, x.shape[-1], dtype=x.dtype, device=x.device)
     exact = sam_sde(g, eta=1.0, rho=rho, nodes=nodes)
     return _moments(exact, SAM, g, rho, x).printed()
 
@@ -155,7 +162,8 @@ def sde_of_covariance(
         raise ValueError(f"{name} needs the dimension of the landscape: give dim to the oracle or the finite sum.")
     if is_noiseless(g):
         return exact
-    return SDE(PrintedCoefficients(exact, form, g, eta, rho, covariance, clip, name), noise_dim=dim, dim=dim)
+    coefficients = PrintedCoefficients(exact, form, g, eta, rho, covariance, clip, name)
+    return SDE(coefficients, noise_dim=dim, dim=dim, row_size=exact.row_size + dim * dim)
 
 
 def clipped_mass(sde: SDE) -> Callable[[Tensor], Tensor]:
@@ -180,6 +188,11 @@ class _SlidesUsam:
     plain: SDE
     f: Landscape
     rho: Scalar
+
+    @property
+    def cut_from(self) -> SDE:
+        """The SDE whose nodes this one uses."""
+        return self.plain
 
     def __call__(self, x: Tensor) -> tuple[Tensor, LinearMap | None]:
         m, H = grad_and_hessian(self.f)(x)
@@ -206,6 +219,11 @@ class PrintedCoefficients:
     clip: bool
     name: str
 
+    @property
+    def cut_from(self) -> SDE:
+        """The SDE whose nodes this one uses."""
+        return self.exact
+
     def matrix(self, x: Tensor) -> Tensor:
         """The symmetric part of the printed covariance at x, (..., d, d)."""
         A = self.covariance(_moments(self.exact, self.form, self.g, self.rho, x))
@@ -218,15 +236,15 @@ class PrintedCoefficients:
         def diffusion(dw: Tensor) -> Tensor:
             values, vectors = torch.linalg.eigh(self.matrix(x))
             if not self.clip:
-                _require_positive_semidefinite(values, x, self.name)
+                _require_positive_semidefinite(values, drift, x, self.name)
             inner = values.clamp(min=0).sqrt() * (vectors.mT @ dw[..., None])[..., 0]
             return -(self.eta**0.5) * (vectors @ inner[..., None])[..., 0]
 
         return drift, diffusion
 
 
-def _require_positive_semidefinite(values: Tensor, x: Tensor, name: str) -> None:
-    low, high = values.min(-1).values, values.abs().max(-1).values
+def _require_positive_semidefinite(values: Tensor, drift: Tensor, x: Tensor, name: str) -> None:
+    low, high = values.min(-1).values, values.abs().max(-1).values + drift.square().sum(-1)  # Σ is a difference of both
     excess = low + _ROUNDING * torch.finfo(values.dtype).eps * high
     if bool((excess < 0).any()):
         worst = int(excess.reshape(-1).argmin())
@@ -243,14 +261,14 @@ def _moments(exact: SDE, form: Form, g: Oracle, rho: Scalar, x: Tensor) -> Momen
     coefficients = exact.coefficients
     if isinstance(coefficients, FirstOrder):
         values, ascents, responses, w = coefficients.pieces(x)
-        H = hessian(coefficients.g.mean)(x)
-        return Moments(_cov(values, values, w), _cov(values, ascents, w), _cov(values, responses, w), H, rho)
+        Sigma, Sbar, Stilde = (_cov(values, other, w) for other in (values, ascents, responses))
+        return Moments(Sigma, Sbar, Stilde, lambda: hessian(coefficients.g.mean)(x), rho)
     assert isinstance(g, GaussianOracle)  # additive noise: the closed forms
     basis = torch.eye(g.noise_dim, dtype=x.dtype, device=x.device)
     L = g.scatter(x[..., None, :], basis).mT
     H, Sigma = hessian(g.mean)(x), L @ L.mT
     Sbar = Sigma @ form.slope(g, grad(g.mean)(x))
-    return Moments(Sigma, Sbar, Sbar @ H, H, rho)
+    return Moments(Sigma, Sbar, Sbar @ H, lambda: H, rho)
 
 
 def _cov(a: Tensor, b: Tensor, w: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ __all__ = [
 
 
 def usam_loss(g: Oracle, *, rho: Scalar) -> Landscape:
-    """F + rho/2 E|∇f_γ|²: minus its gradient is USAM's drift, for minibatches of any size and for Gaussian noise.
+    """The loss f + rho/2 E|∇f_γ|²: minus its gradient is USAM's drift, for any batch size and for Gaussian noise.
 
     E|∇f_γ|² = |∇f|² + tr Σ(x); a minibatch's trace is computed from all N data.  Source: recalled; the slides print
     |∇f|² in its place (``usam_loss_as_printed``), which is the same up to a constant where Σ does not depend on x.
@@ -48,13 +48,13 @@ def usam_loss(g: Oracle, *, rho: Scalar) -> Landscape:
 
 
 def dnsam_loss(f: Landscape, *, rho: Scalar) -> Landscape:
-    """F + rho |∇f|: minus its gradient is full-batch SAM's drift, and DNSAM's for additive noise.  Source: recalled."""
+    """The loss f + rho |∇f|: minus its gradient is full-batch SAM's drift, DNSAM's for additive noise (recalled)."""
     require_nonnegative("rho", rho, "it is the ascent radius")
     return lambda x: f(x) + rho * norm(grad(f)(x))
 
 
 def sam_loss(g: Oracle, *, rho: Scalar, nodes: Nodes = None) -> Landscape:
-    """F + rho E|∇f_γ|: minus its gradient is SAM's drift, whatever the noise.  Source: the slides.
+    """The loss f + rho E|∇f_γ|: minus its gradient is SAM's drift, whatever the noise.  Source: the slides.
 
     Parameters
     ----------

@@ -19,14 +19,14 @@ equation.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...calculus import Scalar, grad, hvp, norm, over, unit
-from ...minibatch import MinibatchOracle
+from ...minibatch import MinibatchOracle, single_data
 from ...one_step import Rule, RuleCoefficients, Terms, rule_of, rule_sde
 from ...oracles import GaussianOracle, Oracle, is_additive, linearize, require_oracle
 from ...sde import SDE, LinearMap
@@ -60,9 +60,10 @@ def sgd_sde(g: Oracle, *, eta: Scalar, rho: Scalar = 0.0, nodes: Nodes = None) -
     if is_additive(g) and nodes is None:
         return sgd_sde_additive(g, eta=eta)
     if isinstance(g, GaussianOracle) and nodes is None:
-        return SDE(_StateDependentNoise(g, eta), noise_dim=g.noise.size, dim=g.dim)
+        return SDE(_StateDependentNoise(g, eta), noise_dim=g.noise.size, dim=g.dim, row_size=g.noise.size * g.dim)
     if isinstance(g, MinibatchOracle) and nodes is None:
-        rule = rule_of(_single(g), _ORDER, None)
+        single, data = single_data(g)
+        rule = Rule(single, _ORDER, data)
         return rule_sde(_PlainGradient(g, eta, rule, g.variance_factor**0.5))
     rule = rule_of(g, _ORDER, nodes)
     return rule_sde(_PlainGradient(rule.g, eta, rule, 1.0))
@@ -159,8 +160,8 @@ def _unit_of_the_mean(values: Tensor, m: Tensor) -> Tensor:
 # ----------------------------------------------------------------- responses E[H_γ v] that need no enumeration
 def mean_square(g: MinibatchOracle, x: Tensor) -> Tensor:
     """E|∇f_γ|² = |∇f|² + κ_B (E_1|∇f_i|² − |∇f|²), exact for every batch size in one pass over the data."""
-    single = _single(g)
-    points, z, w = rule_of(single, _ORDER, None)(x)
+    single, rule = single_data(g)
+    points, z, w = Rule(single, _ORDER, rule)(x)
     first = (w * single(points, z).square().sum(-1)).sum(-1)
     full = grad(g.mean)(x).square().sum(-1)
     return full + g.variance_factor * (first - full)
@@ -176,10 +177,6 @@ def _half_gradient_over_norm(g: MinibatchOracle, x: Tensor, m: Tensor) -> Tensor
 
 def _full_batch_response(g: MinibatchOracle, x: Tensor, m: Tensor) -> Tensor:
     return hvp(g.mean)(x, unit(m))
-
-
-def _single(g: MinibatchOracle) -> MinibatchOracle:
-    return replace(g, batch_size=1, replace=False)
 
 
 # ----------------------------------------------------------------- coefficients
