@@ -14,6 +14,7 @@ from torch import Tensor
 from .engine.eager import UNIT, Block, Start, blocks, visit
 from .engine.progress import reporting
 from .engine.streams import Streams
+from .folds import Tree
 from .kernels import Kernel
 from .noise import Normal, normals
 from .observables import Observable
@@ -51,6 +52,7 @@ def simulate(
     save_every: int = 1,
     internals: Mapping[str, Callable[[Any], Tensor]] | None = None,
     histograms: Mapping[str, Sequence[float]] | None = None,
+    replicates: range | None = None,
     engine: Literal["auto", "eager"] = "auto",
     progress: bool = False,
 ) -> Moments:
@@ -65,6 +67,8 @@ def simulate(
     seed : replicate i reads stream (seed, i), whatever n is: n = 1000 and n = 5000 share their first 1000
     internals : name -> function of the kernel's *state*, for stateful kernels
     histograms : name of an observable -> bin edges
+    replicates : only these of the n, a range that starts at a multiple of 1,024: a part of a run, whose moments
+        merge with those of the other parts
 
     Returns
     -------
@@ -81,6 +85,7 @@ def simulate(
         When replicates become non-finite.
     """
     start, d = prepare(kernel, x0, n=n, steps=steps, save_every=save_every, engine=engine)
+    chosen = part_of(n, replicates)
     if not isinstance(observables, Mapping):
         raise TypeError(f"observables must be a mapping from names to functions, got {type(observables).__name__}.")
     names = (*observables, *(internals or {}))
@@ -90,14 +95,15 @@ def simulate(
         raise ValueError("observables must name at least one function, got an empty mapping.")
     edges = _edges(histograms or {}, names)
     saved = _saved_steps(steps, save_every)
-    total: Moments | None = None
+    tree: Tree[Moments] = Tree()
     width = max(d, getattr(kernel.noise, "size", d) // 4, len(saved) * len(names) ** 2 // UNIT)
-    with reporting(progress, n * steps, kernel.name) as advance:
-        for block in blocks(n, width):
-            for part in _unit_moments(kernel, block, start, observables, internals or {}, saved, edges, seed, advance):
-                total = part if total is None else total.merge(part)
-    assert total is not None  # n >= 1
-    _report_divergence(kernel, total, n)
+    with reporting(progress, len(chosen) * steps, kernel.name) as advance:
+        for block in blocks(chosen, width):
+            parts = _unit_moments(kernel, block, start, observables, internals or {}, saved, edges, seed, advance)
+            for i, part in enumerate(parts, block.first // UNIT):
+                tree.add(i, 1, part)
+    total = tree.total()
+    _report_divergence(kernel, total, len(chosen))
     return replace(total, method="deterministic") if _is_deterministic(kernel, x0) else total
 
 
@@ -115,7 +121,7 @@ def trajectories(
     """
     start, d = prepare(kernel, x0, n=n, steps=steps, save_every=save_every, engine="auto")
     parts = []
-    for block in blocks(n, d):
+    for block in blocks(range(n), d):
         rows: list[Tensor] = []
 
         def look(k: int, state: Any, rows: list[Tensor] = rows, count: int = block.count) -> bool:
@@ -219,6 +225,19 @@ def prepare(
         return _cloud_start(mean, x0.scale), mean.shape[-1]
     points = as_points("x0", x0, n)
     return _point_start(points), points.shape[-1]
+
+
+def part_of(n: int, replicates: range | None) -> range:
+    """The replicates to run: all n, or a part that starts at a whole unit."""
+    if replicates is None:
+        return range(n)
+    inside = 0 <= replicates.start < replicates.stop <= n and replicates.step == 1
+    if not inside or replicates.start % UNIT:
+        raise ValueError(
+            f"replicates must be a range(a, b) with 0 <= a < b <= n = {n} and {UNIT} dividing a, got {replicates}: "
+            "sums are folded by units of that size."
+        )
+    return replicates
 
 
 def as_points(name: str, x0: Points, n: int | None) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .engine.eager import blocks, visit
-from .ensembles import Cloud, Points, prepare
+from .ensembles import Cloud, Points, part_of, prepare
 from .kernels import Kernel
 from .statistics import Estimate
 from .validation import require_count
@@ -89,6 +89,36 @@ class ExitTimes:
         p = (k + 0.5) / (self.n + 1)
         return Estimate(k / self.n, math.sqrt(p * (1 - p) / self.n), self.n, "Monte Carlo")
 
+    def merge(self, other: ExitTimes) -> ExitTimes:
+        """The exits of the union of two disjoint groups of replicates.
+
+        Raises
+        ------
+        ValueError
+            When the two were watched for different times.
+        """
+        if len(self.counts) != len(other.counts) or self.dt != other.dt:
+            raise ValueError(
+                f"other must have been watched for the same {len(self.counts) - 1} steps of {self.dt:g}, got "
+                f"{len(other.counts) - 1} of {other.dt:g}: survival curves of different lengths do not add."
+            )
+        return ExitTimes(
+            self.counts + other.counts, self.censored + other.censored, self.diverged + other.diverged, self.dt
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything as arrays, for a file."""
+        return {"counts": self.counts, "totals": np.array([self.censored, self.diverged]), "dt": np.array(self.dt)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ExitTimes:
+        """What ``arrays`` gave; raises ``KeyError`` or ``ValueError`` for anything else."""
+        censored, diverged = (int(v) for v in arrays["totals"])
+        counts = arrays["counts"]
+        if counts.ndim != 1 or counts.dtype != np.int64 or min(censored, diverged, *counts.tolist()) < 0:
+            raise ValueError(f"counts must be numbers of replicates, got {counts.dtype} of shape {counts.shape}.")
+        return cls(counts, censored, diverged, float(arrays["dt"]))
+
     def _order_statistic(self, rank: float | int) -> float:
         if rank < 1:
             return 0.0
@@ -104,12 +134,14 @@ def first_exit(
     max_steps: int,
     n: int,
     seed: int = 0,
+    replicates: range | None = None,
 ) -> ExitTimes:
     """First step at which each replicate is seen outside, looking once a step.
 
     Parameters
     ----------
     inside : ``(..., d) -> (...)`` booleans; a non-finite point counts as outside
+    replicates : only these of the n, as in ``simulate``
 
     Raises
     ------
@@ -119,7 +151,8 @@ def first_exit(
     require_count("max_steps", max_steps, least=1, why="an exit needs a step")
     start, d = prepare(kernel, x0, n=n, steps=max_steps, save_every=1, engine="auto")
     counts, diverged = np.zeros(max_steps + 1, np.int64), 0
-    for block in blocks(n, d):
+    chosen = part_of(n, replicates)
+    for block in blocks(chosen, d):
         alive = torch.ones(block.rows, dtype=torch.bool)
         alive[block.count :] = False
 
@@ -134,7 +167,7 @@ def first_exit(
             return not bool(alive.any())
 
         visit(kernel, block, start, steps=max_steps, seed=seed, look=look)
-    return ExitTimes(counts, n - int(counts.sum()), diverged, float(kernel.dt))
+    return ExitTimes(counts, len(chosen) - int(counts.sum()), diverged, float(kernel.dt))
 
 
 def _require_level(level: float) -> None:

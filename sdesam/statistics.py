@@ -10,6 +10,8 @@ from scipy.special import ndtri, stdtrit
 
 __all__ = ["Estimate", "Moments"]
 
+_ARRAYS = ("steps", "count", "nonfinite", "mean", "comoment", "m3", "m4", "low", "high")
+_NAMED = ("histogram ", "edges ")
 HEAVY_SHARE = 0.05  # one replicate carrying more of the variance than this makes a mean undecidable
 
 
@@ -140,8 +142,7 @@ class Moments:
     def over_time(cls, parts: Sequence[Moments]) -> Moments:
         """Moments of the same replicates at successive saved steps, joined along the first axis."""
         first = parts[0]
-        arrays = ("steps", "count", "nonfinite", "mean", "comoment", "m3", "m4", "low", "high")
-        joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in arrays}
+        joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in _ARRAYS}
         histograms = {name: np.concatenate([p.histograms[name] for p in parts]) for name in first.histograms}
         return replace(first, **joined, histograms=histograms)
 
@@ -190,6 +191,32 @@ class Moments:
             high=np.maximum(self.high, other.high),
             histograms={k: v + other.histograms[k] for k, v in self.histograms.items()},
         )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything as arrays, for a file."""
+        plain = {name: getattr(self, name) for name in _ARRAYS}
+        texts = {"names": np.array(self.names), "method": np.array(self.method), "dt": np.array(self.dt)}
+        counts = {f"histogram {name}": h for name, h in self.histograms.items()}
+        return plain | texts | counts | {f"edges {name}": e for name, e in self.edges.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Moments:
+        """What ``arrays`` gave; raises ``KeyError`` or ``ValueError`` for anything else."""
+        names = tuple(str(name) for name in arrays["names"])
+        S, K = len(arrays["steps"]), len(names)
+        shapes = dict.fromkeys(_ARRAYS, (S, K)) | dict.fromkeys(("steps", "count", "nonfinite"), (S,))
+        for name, shape in (shapes | {"comoment": (S, K, K)}).items():
+            kind = "i" if len(shape) == 1 else "f"
+            if arrays[name].shape != shape or arrays[name].dtype.kind != kind or arrays[name].dtype.itemsize != 8:
+                raise ValueError(
+                    f"{name} must be 64-bit of shape {shape}, got {arrays[name].dtype}{arrays[name].shape}."
+                )
+        found = {kind: {k.split(" ", 1)[1]: v for k, v in arrays.items() if k.startswith(kind)} for kind in _NAMED}
+        plain = {name: arrays[name] for name in _ARRAYS}
+        return cls(
+            names=names, dt=float(arrays["dt"]), method=str(arrays["method"]), histograms=found["histogram "],
+            edges=found["edges "], **plain,
+        )  # fmt: skip
 
     @property
     def times(self) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "sdesam"
 ORDER = [
-    ["validation", "calculus", "special", "statistics", "quadrature", "noise"],
+    ["validation", "calculus", "special", "folds", "statistics", "quadrature", "noise"],
     ["landscapes", "saddles_and_valleys", "finite_sums", "datasets", "oracles", "minibatch", "observables"],
     ["updates", "sde", "one_step"],
     ["kernels", "integrators", "second_order", "theory.gaussian_noise", "theory.anisotropic_noise", "theory.linear",

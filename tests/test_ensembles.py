@@ -103,7 +103,7 @@ def test_replicates_do_not_depend_on_n_in_matrix_products(d):
 def test_two_chunkings_give_the_same_bits(monkeypatch):
     def moments(units):
         real = eager.blocks
-        monkeypatch.setattr(ensembles, "blocks", lambda n, d: real(n, d, units=units))
+        monkeypatch.setattr(ensembles, "blocks", lambda replicates, d: real(replicates, d, units=units))
         m = ss.simulate(USAM, X0, steps=4, observables=SECOND, n=9000, seed=1)
         monkeypatch.undo()
         return m

@@ -1,9 +1,9 @@
 """The eager engine: batched torch, block by block, with the streams of ``streams``.
 
-A *unit* is 1,024 replicates.  Statistics are summed per unit and folded in index order, so totals depend on
-(seed, n) only, not on how many units are stepped together.  Blocks are padded to a multiple of 16 rows,
-whose surplus is dropped: matrix products choose their kernel by the number of rows, and without the padding
-a replicate's last bits would depend on n.
+A *unit* is 1,024 replicates.  Statistics are summed per unit and folded as a binary tree over units, so totals depend
+on (seed, n) only, not on how many units are stepped together or computed by whom.  Blocks are padded to a multiple
+of 16 rows, whose surplus is dropped: matrix products choose their kernel by the number of rows, and without the
+padding a replicate's last bits would depend on n.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class Block:
         return -(-self.count // _LANES) * _LANES
 
 
-def blocks(n: int, d: int, *, units: int | None = None) -> Iterator[Block]:
-    """The n replicates in blocks of whole units; ``units`` a block, or as many as fit the cache."""
+def blocks(replicates: range, d: int, *, units: int | None = None) -> Iterator[Block]:
+    """The replicates in blocks of whole units; ``units`` a block, or as many as fit the cache."""
     size = UNIT * (units or max(1, _BLOCK_NUMBERS // (UNIT * max(d, 32))))
-    for first in range(0, n, size):
-        yield Block(first, min(size, n - first))
+    for first in range(replicates.start, replicates.stop, size):
+        yield Block(first, min(size, replicates.stop - first))
 
 
 def visit(kernel: Kernel, block: Block, start: Start, *, steps: int, seed: int, look: Look) -> None:
