@@ -79,16 +79,17 @@ def simulate(
     output : write to a .json or .csv file instead of stdout
     as_json : print one JSON document
     """
+    from .setting import Setting
     from .side_by_side import side_by_side
 
     if output is not None:
         _require_writable(output)
     _set_threads(threads)
-    table = side_by_side(
+    setting = Setting(
         landscape=landscape, method=method, eta=eta, rho=rho, sigma=sigma, batch_size=batch_size, batches=batches,
-        steps=steps, n=n, x0=x0, seed=seed, save_every=save_every, substeps=substeps, model=model,
-        device=device, dtype=dtype,
+        x0=tuple(x0 or ()), substeps=substeps, seed=seed, device=device, dtype=dtype,
     )  # fmt: skip
+    table = side_by_side(setting, steps=steps, n=n, save_every=save_every, model=model)
     text = json.dumps(table.document(), indent=1) if as_json else table.text()
     if output is not None:
         output.write_text(json.dumps(table.document(), indent=1) if output.suffix == ".json" else table.csv())

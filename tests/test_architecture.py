@@ -19,7 +19,7 @@ ORDER = [
     ["engine.streams", "engine.eager", "engine.progress", "engine", "ensembles", "exits",
      "interop.torchsde", "interop"],
     ["plotting", "experiments", "report"],
-    ["catalogue", "side_by_side", "reproduction", "cli"],
+    ["catalogue", "setting", "side_by_side", "reproduction", "cli"],
 ]  # fmt: skip
 RANK = {name: i for i, name in enumerate(name for layer in ORDER for name in layer)}
 

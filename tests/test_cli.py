@@ -104,7 +104,7 @@ BAD = {
     "two noises": (["--landscape", "iris", "--batch-size", "2"], "sigma and batch_size are two kinds"),
     "no sum": (["--sigma", "0", "--batch-size", "2"], "batch_size needs a landscape that is a sum over data"),
     "batch": (["--landscape", "iris", "--sigma", "0", "--batch-size", "151"], "151"),
-    "no batch": (["--batches", "20"], "give --batch-size as well"),
+    "no batch": (["--batches", "20"], "give batch_size (--batch-size) as well"),
     "batches": (["--landscape", "iris", "--sigma", "0", "--batch-size", "8", "--batches", "1"], "batches must be >= 2"),
     "many batches": (["--landscape", "iris", "--sigma", "0", "--batch-size", "8"], "or --batches 1000 to sample"),
     "steps": (["--steps", "0"], "steps must be >= 1, got 0"),
@@ -188,7 +188,7 @@ def test_changed_verdicts_and_broken_experiments_exit_1(capsys, monkeypatch, fai
 def test_interruption_is_130(capsys, monkeypatch):
     import sdesam.side_by_side
 
-    def interrupt(**_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sdesam.side_by_side, "side_by_side", interrupt)

@@ -1,0 +1,201 @@
+"""A setting: the plain numbers and names that determine an optimizer and its SDE, as an option or a file gives them."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .catalogue import Scene, find_landscape, find_method
+from .finite_sums import FiniteSum
+from .integrators import heun, small_noise_srk
+from .kernels import Kernel, optimizer, subcycle, unwrap
+from .landscapes import Landscape, dimension_of
+from .minibatch import MinibatchOracle
+from .oracles import ExactOracle, GaussianOracle, Oracle
+from .sde import SDE
+from .theory import model_of
+from .updates import sgd
+from .validation import require_count, require_nonnegative, require_positive
+
+__all__ = ["ALGORITHM", "MODEL", "SIDES", "Setting", "fingerprint", "start_of"]
+
+ALGORITHM, MODEL = "algorithm", "SDE"
+SIDES = (ALGORITHM, MODEL)
+DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is simulated; the same words as the command line's options.
+
+    Parameters
+    ----------
+    landscape, method : a name of the catalogue, or ``file.py:function``
+    eta, rho, sigma : learning rate, ascent radius, standard deviation of Gaussian gradient noise
+    batch_size : minibatches of a finite sum, instead of Gaussian noise
+    batches : the SDE from so many sampled minibatches, instead of all
+    x0 : start; () for the landscape's own
+    substeps : steps of the SDE's integrator per optimizer step
+
+    Raises
+    ------
+    ValueError
+        One sentence for each bad entry.
+    """
+
+    landscape: str
+    method: str
+    eta: float
+    rho: float = 0.0
+    sigma: float = 0.0
+    batch_size: int | None = None
+    batches: int | None = None
+    x0: tuple[float, ...] = ()
+    substeps: int = 4
+    seed: int = 0
+    device: str = "cpu"
+    dtype: str = "float64"
+
+    def __post_init__(self) -> None:
+        for name in ("eta", "rho", "sigma"):
+            value = getattr(self, name)
+            if not isinstance(value, bool) and isinstance(value, int):
+                object.__setattr__(self, name, float(value))  # 1 and 1.0 are one setting
+        object.__setattr__(self, "x0", tuple(float(v) for v in self.x0))
+        require_positive("eta", self.eta, "it is the learning rate")
+        require_nonnegative("rho", self.rho, "it is the ascent radius")
+        require_nonnegative("sigma", self.sigma, "it is the standard deviation of the gradient noise")
+        require_count("substeps", self.substeps, least=1, why="it is the number of integrator steps per optimizer step")
+        require_count("seed", self.seed, least=0, why="it names the streams")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}.")
+        if self.batches is not None:
+            if self.batch_size is None:
+                raise ValueError("batches is for minibatches: give batch_size (--batch-size) as well.")
+            require_count("batches", self.batches, least=2, why="their spread is the error that is printed")
+        if self.batch_size is not None and self.sigma:
+            raise ValueError("sigma and batch_size are two kinds of gradient noise: give one of them.")
+
+    @property
+    def scene(self) -> Scene:
+        """The landscape with its customary start."""
+        return _scene(self.landscape)
+
+    def start(self) -> Tensor:
+        """x0 (d,), on the device and in the precision of the run."""
+        f, x0 = self.scene.landscape, self.x0 or self.scene.start
+        start = start_of(x0, f, self.device, self.dtype)
+        if dimension_of(f) not in (None, len(start)):
+            raise ValueError(f"x0 must have {dimension_of(f)} numbers for this landscape, got {len(start)}.")
+        return start
+
+    def oracle(self, d: int) -> Oracle:
+        """The stochastic gradient."""
+        f = self.scene.landscape
+        if self.batch_size is None:
+            return GaussianOracle(f, self.sigma, dim=d) if self.sigma else ExactOracle(f)
+        if not isinstance(f, FiniteSum):
+            raise ValueError("batch_size needs a landscape that is a sum over data: this one has no minibatches.")
+        return MinibatchOracle(f, self.batch_size)
+
+    def update(self) -> Callable[..., Tensor]:
+        """The update field with rho bound."""
+        found = find_method(self.method)
+        field = unwrap(found)[0]
+        if field is sgd:
+            return found
+        if "rho" not in inspect.signature(field).parameters:
+            raise ValueError(f"method {field.__name__} must have signature (g, x, z, *, rho), it has no rho.")
+        return partial(found, rho=self.rho)
+
+    def model(self) -> SDE:
+        """The SDE of the method, from sampled minibatches where ``batches`` says so."""
+        g = self.oracle(len(self.start()))
+        nodes = None if self.batches is None else g.noise.sampled(self.batches, self.seed)
+        try:
+            return model_of(self.update(), g, self.eta, nodes=nodes)
+        except ValueError as error:
+            remedy = "Pass --no-model to simulate the optimizer alone"
+            remedy += ", or --batches 1000 to sample the minibatches." if isinstance(g, MinibatchOracle) else "."
+            raise ValueError(f"no SDE for {self.method} here ({error}) {remedy}") from error
+
+    def kernel(self, side: str) -> Kernel:
+        """The optimizer, or its SDE integrated with ``substeps`` steps per optimizer step."""
+        if side not in SIDES:
+            raise ValueError(f"side must be one of {', '.join(SIDES)}, got {side!r}.")
+        if side == ALGORITHM:
+            return optimizer(self.update(), self.oracle(len(self.start())), self.eta)
+        sde = self.model()
+        integrator = small_noise_srk if sde.noise_dim else heun
+        return subcycle(integrator(sde, self.eta / self.substeps), self.substeps)
+
+
+@lru_cache(maxsize=64)
+def _scene(landscape: str) -> Scene:
+    return find_landscape(landscape)
+
+
+def start_of(x0: Sequence[float] | None, f: Landscape, device: str, dtype: str) -> Tensor:
+    """The start as a tensor; a landscape that knows only its dimension gets a reproducible random one."""
+    dim = dimension_of(f)
+    if x0 is None and dim is None:
+        raise ValueError("x0 must be given (--x0 1.0 0.5 ...): this landscape does not know its dimension.")
+    try:
+        place = torch.device(device)
+        if x0 is None:
+            draw = np.random.default_rng(0).standard_normal(dim) / 2
+            return torch.as_tensor(draw, dtype=getattr(torch, dtype), device=place)
+        return torch.tensor(x0, dtype=getattr(torch, dtype), device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device must be one torch can use here, got {device!r}: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def note_of(setting: Setting) -> None:
+    """Say on stderr what a reader may have meant otherwise."""
+    field = unwrap(setting.update())[0]
+    if setting.rho == 0 and field is not sgd:
+        print(f"note: with rho = 0 {field.__name__} is SGD; pass --rho for another", file=sys.stderr)
+
+
+# ----------------------------------------------------------------- what a name stands for
+@lru_cache(maxsize=256)
+def fingerprint(reference: str) -> str:
+    """What a name or ``file.py:function`` stands for, as 16 hexadecimal digits: the file's bytes, or all constants.
+
+    Two results belong together only where these agree, so it is part of a cell.
+    """
+    digest = hashlib.sha256()
+    if ".py:" in reference:
+        digest.update(Path(reference.rpartition(":")[0]).read_bytes())
+    else:
+        _feed(digest, find_landscape(reference).landscape)
+    return digest.hexdigest()[:16]
+
+
+def _feed(digest: Any, value: Any) -> None:
+    """Types, fields and numbers of a landscape; functions by name."""
+    digest.update(type(value).__name__.encode() + b"\0")
+    if isinstance(value, Tensor):
+        digest.update(str((value.dtype, tuple(value.shape))).encode() + value.cpu().numpy().tobytes())
+    elif is_dataclass(value):
+        for entry in fields(value):
+            _feed(digest, getattr(value, entry.name))
+    elif isinstance(value, tuple):
+        for part in value:
+            _feed(digest, part)
+    elif callable(value):
+        digest.update(getattr(value, "__qualname__", type(value).__name__).encode())
+    else:
+        digest.update(repr(value).encode())
