@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "sdesam"
 ORDER = [
-    ["validation", "calculus", "special", "folds", "statistics", "quadrature", "noise"],
+    ["validation", "failures", "calculus", "special", "folds", "statistics", "quadrature", "noise"],
     ["landscapes", "saddles_and_valleys", "finite_sums", "datasets", "oracles", "minibatch", "observables"],
     ["updates", "sde", "one_step"],
     ["kernels", "integrators", "second_order", "theory.gaussian_noise", "theory.anisotropic_noise", "theory.linear",
@@ -18,8 +18,8 @@ ORDER = [
      "theory.monzio_compagnoni2023.saddles_and_exits", "theory.monzio_compagnoni2023", "theory"],
     ["engine.streams", "engine.eager", "engine.progress", "engine", "ensembles", "exits",
      "interop.torchsde", "interop"],
-    ["plotting", "experiments", "report"],
-    ["catalogue", "setting", "side_by_side", "reproduction", "cli"],
+    ["plotting", "files", "experiments", "report", "store", "chunks", "executors", "sweeps"],
+    ["catalogue", "setting", "side_by_side", "cells", "grids", "collecting", "sweeping", "reproduction", "cli"],
 ]  # fmt: skip
 RANK = {name: i for i, name in enumerate(name for layer in ORDER for name in layer)}
 

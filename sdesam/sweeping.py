@@ -1,0 +1,215 @@
+"""``sdesam sweep``, ``escape`` and ``collect``: thin over grids, sweeps and stores."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .cells import Ensemble, Row, rows_of
+from .chunks import Plan
+from .collecting import Collection, write_table
+from .engine.eager import UNIT
+from .executors import Serial
+from .failures import StoreFailed
+from .grids import Grid
+from .store import SCHEMA, Store, canonical
+from .sweeps import SweepReport, run_sweep
+from .validation import require_count
+
+__all__ = ["Means", "collect", "dry_run", "escape_table", "sweep"]
+
+DEFAULT_N = 10_240
+_PROBE_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Means:
+    """How a sweep is carried out; none of it changes a result.
+
+    Parameters
+    ----------
+    executor : "processes", "dask" or "serial"
+    scheduler : address of a Dask scheduler; a cluster on this machine by default
+    workers : processes; one a core by default
+    shard : "i/n", this share of the work, i = 0..n−1
+    """
+
+    executor: str = "processes"
+    scheduler: str | None = None
+    workers: int | None = None
+    shard: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None:
+            require_count("workers", self.workers, least=1, why="a sweep needs a process")
+        if self.scheduler is not None and self.executor != "dask":
+            raise ValueError("scheduler is for --executor dask.")
+        _ = self.share
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """The shard as (i, of)."""
+        if self.shard is None:
+            return 0, 1
+        i, slash, of = self.shard.partition("/")
+        if not (slash and i.isdigit() and of.isdigit() and int(i) < int(of)):
+            raise ValueError(f"shard must be i/n with i = 0..n-1, got {self.shard!r}.")
+        return int(i), int(of)
+
+    @contextmanager
+    def open(self) -> Iterator[tuple[Executor | None, int | None]]:
+        """The executor (None for the default pool) and its width."""
+        if self.executor == "serial":
+            yield Serial(), 1
+        elif self.executor == "processes":
+            yield None, self.workers
+        else:
+            with _dask(self.scheduler, self.workers) as found:
+                yield found
+
+
+@contextmanager
+def _dask(scheduler: str | None, workers: int | None) -> Iterator[tuple[Executor, int]]:
+    try:
+        from distributed import Client, LocalCluster
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError("--executor dask needs distributed: pip install 'sdesam[dask]'.") from missing
+    if scheduler is None:
+        n = workers or os.cpu_count() or 1
+        with LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address="") as local, Client(local) as client:
+            yield client.get_executor(pure=False), n
+    else:
+        try:
+            client = Client(scheduler, timeout=30)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ValueError(f"scheduler {scheduler!r} does not answer: {error}") from error
+        with client:
+            client.wait_for_workers(1, timeout=120)
+            yield client.get_executor(pure=False), workers or _cores(client)
+
+
+def _cores(client: Any) -> int:
+    return sum(client.ncores().values())
+
+
+def provenance(command: str) -> dict[str, Any]:
+    """Command, versions, host and time of a run."""
+    packages = {name: version(name) for name in ("sdesam", "numpy", "torch")}
+    return {
+        "schema": SCHEMA, "command": command, "host": platform.node(), "pid": os.getpid(), "started": time.ctime(),
+        "versions": {"python": platform.python_version(), **packages},
+    }  # fmt: skip
+
+
+# ----------------------------------------------------------------- verbs
+def sweep(grid: Grid, n: int, folder: Path, means: Means, command: str) -> SweepReport:
+    """Compute what the store at ``folder`` misses, and log the run.
+
+    Raises
+    ------
+    ValueError
+        For a setting that cannot run at all; it is tried before anything is stored.
+    StoreFailed
+        When results cannot be written.
+    """
+    _try_out(grid)
+    store = Store(folder)
+    name = f"{time.strftime('%Y%m%dT%H%M%S')}-{platform.node()}-{os.getpid()}"
+    run = provenance(command) | {"n": n, "shard": means.shard, "grid": grid.document()}
+    store.log_run(name, run)
+    with means.open() as (executor, workers):
+        report = run_sweep(grid, store, executor, n=n, workers=workers, shard=means.share, progress=True)
+    done = {"chunks": report.computed, "failed": report.failed, "interrupted": report.interrupted}
+    store.log_run(name, run | done | {"finished": time.ctime(), "set aside": store.set_aside})
+    return report
+
+
+def dry_run(grid: Grid, n: int, folder: Path, means: Means) -> dict[str, Any]:
+    """Cells, missing units and an estimate of the time, from a few steps of one cell of each kind."""
+    _try_out(grid)
+    index = Store(folder, create=False).index() if (folder / "store.json").exists() else {}
+    plan = Plan(grid, index, n=n, shard=means.share)
+    seconds = 0.0
+    for cell, work in plan.work_by_kind.values():
+        seconds += work * _seconds_per_work(cell)
+    workers = 1 if means.executor == "serial" else means.workers or os.cpu_count() or 1
+    return {
+        "cells": len(grid), "replicates each": plan.units * UNIT, "units missing": plan.missing,
+        "estimated seconds": round(seconds / workers, 1), "workers": workers,
+    }  # fmt: skip
+
+
+def _seconds_per_work(cell: Any) -> float:
+    steps = min(cell.steps, _PROBE_STEPS)
+    short = replace(cell, steps=steps, saves=1) if isinstance(cell, Ensemble) else replace(cell, steps=steps)
+    short.compute(range(1))  # imports and first calls
+    began = time.perf_counter()
+    short.compute(range(UNIT))
+    return (time.perf_counter() - began) / (UNIT * short.work)
+
+
+def _try_out(grid: Grid) -> None:
+    """Build one kernel of each kind, so that a setting that cannot run says so before the sweep."""
+    seen = set()
+    for i in range(len(grid)):
+        if len(seen) >= 64:
+            return
+        cell = grid[i]
+        if cell.like not in seen:
+            seen.add(cell.like)
+            cell.kernel(cell.side).init(cell.start()[None])
+
+
+def collect(folder: Path, output: Path) -> tuple[int, Collection]:
+    """Write the table of a store; returns its rows and what is incomplete.
+
+    Raises
+    ------
+    StoreFailed
+        When the folder is no store, or holds nothing.
+    """
+    collection = Collection.of(Store(folder, create=False))
+    return write_table(collection.rows(), output), collection
+
+
+def escape_table(grid: Grid, n: int, folder: Path) -> list[Row]:
+    """Rows of the cells of one grid, in the grid's order."""
+    store = Store(folder, create=False)
+    rows: list[Row] = []
+    for cell in grid:
+        sums, units = store.total(canonical(cell), cell.sums)
+        if sums is None or units * UNIT < n:
+            raise StoreFailed(f"{units * UNIT} of {n} replicates of {cell} are there: run the same command again.")
+        rows += rows_of(cell, sums)
+    return rows
+
+
+def table_text(rows: Sequence[Row]) -> str:
+    """Exit times for the eye, one line a cell."""
+    lines = [f"{'side':<10}{'method':<12}{'eta':>9}{'rho':>9}{'sigma':>9}  {'escaped':<20}{'median [95 %]':<28}mean"]
+    for escaped, mean, median in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+        part = f"{escaped['value']:.4f} ± {escaped['stderr']:.1e}"
+        middle = f"{median['value']:.4g} [{median['low']:.4g}, {median['high']:.4g}]"
+        bound = "" if escaped["value"] == 1 else " (restricted)"
+        lines.append(
+            f"{escaped['side']:<10}{escaped['method']:<12}{escaped['eta']:>9.4g}{escaped['rho']:>9.4g}"
+            f"{escaped['sigma']:>9.4g}  {part:<20}{middle:<28}{mean['value']:.4g} ± {mean['stderr']:.1e}{bound}"
+        )
+    return "\n".join(lines)
+
+
+def report_text(report: SweepReport, *, as_json: bool) -> str:
+    """What a sweep did, in one line or as JSON."""
+    found = {"cells": report.cells, "complete": report.complete, "chunks computed": report.computed}
+    if as_json:
+        return json.dumps({"schema": 1, **found, "failed": report.failed, "interrupted": report.interrupted}, indent=1)
+    return ", ".join(f"{name} {value}" for name, value in found.items())
