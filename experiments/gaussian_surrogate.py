@@ -10,7 +10,7 @@ import torch
 
 import sdesam as ss
 from sdesam.datasets import tanh_network_data
-from sdesam.experiments import SIGMAS, Verdict, judge, packed, trusted, unpacked
+from sdesam.experiments import SIGMAS, Recall, Verdict, judge, packed, trusted, unpacked
 from sdesam.plotting import new_figure
 from sdesam.theory.affine_noise import kernel_moments
 
@@ -46,20 +46,33 @@ def frozen_usam(g, x, z, *, rho):
     return ss.grad(g.mean)(x + rho * (ss.grad(g.mean)(x) + n)) + n
 
 
-def run(c: Config) -> dict[str, np.ndarray]:
+USAMS = {"frozen": frozen_usam, "anew": ss.usam}
+METHODS = {"SGD": ss.sgd, "SAM": ss.sam}
+KINDS = ("minibatch", "Gaussian")
+
+
+def run(c: Config, recall: Recall) -> dict[str, np.ndarray]:
     out = {"eta exact": 2.0 ** np.array(c.log2_eta_exact), "eta": 2.0 ** np.array(c.log2_eta)}
+    for name in USAMS:
+        out |= recall(exact_distances, c, name)
+    for name in METHODS:
+        for i in range(len(KINDS)):
+            out |= recall(final_means, c, name, i)
+    return out
+
+
+def exact_distances(c: Config, name: str) -> dict[str, np.ndarray]:
     a, b = np.array([0.5, 1.0, 1.5, 3.0]), np.array([1.0, -1.0, 0.5, -0.25])
     g = ss.MinibatchOracle(ss.quadratics(a[:, None, None], b[:, None]), 1)
-    for name, update in (("frozen", frozen_usam), ("anew", ss.usam)):
-        out[name] = np.array([exact_distance(g, update, float(eta), c) for eta in out["eta exact"]])
+    return {name: np.array([exact_distance(g, USAMS[name], 2.0**k, c) for k in c.log2_eta_exact])}
+
+
+def final_means(c: Config, name: str, kind: int) -> dict[str, np.ndarray]:
     data = tanh_network_data(torch.tensor(INPUTS, dtype=torch.float64), torch.tensor(TARGETS, dtype=torch.float64))
     g = ss.MinibatchOracle(data, 1)
-    for name, update in (("SGD", ss.sgd), ("SAM", ss.sam)):
-        for i, oracle in enumerate((g, ss.gaussian_surrogate(g))):
-            out[f"{name}/{('minibatch', 'Gaussian')[i]}"] = np.stack(
-                [final_mean(update, oracle, float(eta), c, c.seed + i) for eta in out["eta"]], -1
-            )
-    return out
+    oracle = (g, ss.gaussian_surrogate(g))[kind]
+    found = [final_mean(METHODS[name], oracle, 2.0**k, c, c.seed + kind) for k in c.log2_eta]
+    return {f"{name}/{KINDS[kind]}": np.stack(found, -1)}
 
 
 def exact_distance(g: ss.MinibatchOracle, update, eta: float, c: Config) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 import sdesam as ss
 from sdesam.datasets import iris_linear_network
-from sdesam.experiments import Verdict, flipped, judge_order, packed, trusted, unpacked
+from sdesam.experiments import Recall, Verdict, flipped, judge_order, packed, trusted, unpacked
 from sdesam.plotting import estimate_line, new_figure
 from sdesam.theory import model_of
 from sdesam.theory import monzio_compagnoni2023 as mc23
@@ -45,29 +45,30 @@ class Config:
 SMOKE = Config(steps=5, save_every=5, n=16, substeps=2, rhos=(0.1,))
 
 
-def run(c: Config) -> dict[str, np.ndarray]:
-    f = iris_linear_network(c.hidden)
-    g = ss.GaussianOracle(f, sigma=c.sigma)
-    x0 = c.start_scale * np.random.default_rng(c.problem_seed).standard_normal(f.dim)
+def run(c: Config, recall: Recall) -> dict[str, np.ndarray]:
     out: dict[str, np.ndarray] = {"t": np.arange(0, c.steps + 1, c.save_every) * c.eta}
     for rho in c.rhos:
-        for name, update in METHODS.items():
-            if name == "SGD" and rho != c.rhos[0]:
-                continue
-            G = partial(update, rho=rho)
-            own = model_of(G, g, c.eta)
-            models = (own, mc23.sgd_sde(g, eta=c.eta), flipped(own))
-            fine = (ss.subcycle(ss.small_noise_srk(m, c.eta / c.substeps), c.substeps) for m in models)
-            kernel = ss.coupled(ss.optimizer(G, g, c.eta), *fine)
-            moments = ss.simulate(
-                kernel, x0, steps=c.steps, save_every=c.save_every, n=c.n, seed=c.seed,
-                observables={"algorithm": ss.of_member(f, 0), "sde": ss.of_member(f, 1),
-                             "own error": ss.difference(f, 0, 1), "sgd error": ss.difference(f, 0, 2),
-                             "flipped error": ss.difference(f, 0, 3)},
-            )  # fmt: skip
-            for key in moments.names:
-                out[f"{rho:g}/{name}/{key}"] = packed(moments.estimate(key))
+        for name in METHODS:
+            if name != "SGD" or rho == c.rhos[0]:
+                out |= recall(simulated, c, name, rho)
     return out
+
+
+def simulated(c: Config, name: str, rho: float) -> dict[str, np.ndarray]:
+    """The method, its SDE, and two wrong ones, on one Brownian path."""
+    f = iris_linear_network(c.hidden)
+    g, G = ss.GaussianOracle(f, sigma=c.sigma), partial(METHODS[name], rho=rho)
+    x0 = c.start_scale * np.random.default_rng(c.problem_seed).standard_normal(f.dim)
+    own = model_of(G, g, c.eta)
+    models = (own, mc23.sgd_sde(g, eta=c.eta), flipped(own))
+    fine = (ss.subcycle(ss.small_noise_srk(m, c.eta / c.substeps), c.substeps) for m in models)
+    moments = ss.simulate(
+        ss.coupled(ss.optimizer(G, g, c.eta), *fine), x0, steps=c.steps, save_every=c.save_every, n=c.n, seed=c.seed,
+        observables={"algorithm": ss.of_member(f, 0), "sde": ss.of_member(f, 1),
+                     "own error": ss.difference(f, 0, 1), "sgd error": ss.difference(f, 0, 2),
+                     "flipped error": ss.difference(f, 0, 3)},
+    )  # fmt: skip
+    return {f"{rho:g}/{name}/{key}": packed(moments.estimate(key)) for key in moments.names}
 
 
 def figure(r: dict[str, np.ndarray], c: Config):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import sdesam as ss
-from sdesam.experiments import Verdict, flipped, judge, packed, trusted, unpacked, within, z_score
+from sdesam.experiments import Recall, Verdict, flipped, judge, packed, trusted, unpacked, within, z_score
 from sdesam.plotting import estimate_line, new_figure, theory_line
 from sdesam.theory import linear, model_of
 from sdesam.theory import monzio_compagnoni2023 as mc23
@@ -50,37 +50,45 @@ def problem(c: Config) -> tuple[ss.Quadratic, np.ndarray]:
     return ss.Quadratic(torch.from_numpy(A @ A.T / (2 * c.d))), generator.standard_normal(c.d)
 
 
-def run(c: Config) -> dict[str, np.ndarray]:
-    f, x0 = problem(c)
-    g = ss.GaussianOracle(f, sigma=c.sigma)
-    H = f.H.numpy()
+def run(c: Config, recall: Recall) -> dict[str, np.ndarray]:
     out: dict[str, np.ndarray] = {"t": np.arange(0, c.steps + 1, c.save_every) * c.eta}
-    for name, update in METHODS.items():
-        G = partial(update, rho=c.rho)
-        optimizer, model, plain = ss.optimizer(G, g, c.eta), model_of(G, g, c.eta), mc23.sgd_sde(g, eta=c.eta)
-        others = () if name == "SGD" else (plain, flipped(model))
-        kernel = ss.coupled(optimizer, *(fine(sde, c) for sde in (model, *others)))
-        observables = {
-            "algorithm": ss.of_member(f, 0),
-            "sde": ss.of_member(f, 1),
-            "own error": ss.difference(f, 0, 1),
-        }
-        if others:
-            observables |= {"sgd error": ss.difference(f, 0, 2), "flipped error": ss.difference(f, 0, 3)}
-        moments = ss.simulate(
-            kernel, x0, steps=c.steps, save_every=c.save_every, observables=observables, n=c.n, seed=c.seed
-        )
-        for key in observables:
-            out[f"{name}/{key}"] = packed(moments.estimate(key))
+    for name in METHODS:
+        out |= recall(simulated, c, name)
         if name in ("SGD", "USAM"):
-            chain = linear.chain_path(by_hand(H, c, c.rho if name == "USAM" else 0.0), x0, c.steps)
-            exact = linear.sde_path(linear.linear_sde(model, c.d), x0, c.eta, c.steps)
-            scheme = linear.chain_path(linear.affine_chain(fine(model, c), c.d), x0, c.steps)
-            out[f"{name}/exact algorithm"] = chain.quadratic(H)[:: c.save_every]
-            out[f"{name}/exact sde"] = exact.quadratic(H)[:: c.save_every]
-            out[f"{name}/exact stationary"] = np.trace(H @ linear.stationary_sde(linear.linear_sde(model, c.d))) / 2
-            out[f"{name}/exact scheme"] = scheme.quadratic(H)[:: c.save_every]
+            out |= recall(exact, c, name)
     return out
+
+
+def simulated(c: Config, name: str) -> dict[str, np.ndarray]:
+    """The method, its SDE, and two wrong ones, on one Brownian path."""
+    f, x0 = problem(c)
+    g, G = ss.GaussianOracle(f, sigma=c.sigma), partial(METHODS[name], rho=c.rho)
+    optimizer, model, plain = ss.optimizer(G, g, c.eta), model_of(G, g, c.eta), mc23.sgd_sde(g, eta=c.eta)
+    others = () if name == "SGD" else (plain, flipped(model))
+    kernel = ss.coupled(optimizer, *(fine(sde, c) for sde in (model, *others)))
+    observables = {"algorithm": ss.of_member(f, 0), "sde": ss.of_member(f, 1), "own error": ss.difference(f, 0, 1)}
+    if others:
+        observables |= {"sgd error": ss.difference(f, 0, 2), "flipped error": ss.difference(f, 0, 3)}
+    moments = ss.simulate(
+        kernel, x0, steps=c.steps, save_every=c.save_every, observables=observables, n=c.n, seed=c.seed
+    )
+    return {f"{name}/{key}": packed(moments.estimate(key)) for key in observables}
+
+
+def exact(c: Config, name: str) -> dict[str, np.ndarray]:
+    """Exact losses of the algorithm, the SDE and its scheme."""
+    f, x0 = problem(c)
+    g, G, H = ss.GaussianOracle(f, sigma=c.sigma), partial(METHODS[name], rho=c.rho), f.H.numpy()
+    model = model_of(G, g, c.eta)
+    chain = linear.chain_path(by_hand(H, c, c.rho if name == "USAM" else 0.0), x0, c.steps)
+    path = linear.sde_path(linear.linear_sde(model, c.d), x0, c.eta, c.steps)
+    scheme = linear.chain_path(linear.affine_chain(fine(model, c), c.d), x0, c.steps)
+    return {
+        f"{name}/exact algorithm": chain.quadratic(H)[:: c.save_every],
+        f"{name}/exact sde": path.quadratic(H)[:: c.save_every],
+        f"{name}/exact stationary": np.trace(H @ linear.stationary_sde(linear.linear_sde(model, c.d))) / 2,
+        f"{name}/exact scheme": scheme.quadratic(H)[:: c.save_every],
+    }
 
 
 def by_hand(H: np.ndarray, c: Config, rho: float) -> linear.AffineChain:

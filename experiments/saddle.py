@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import sdesam as ss
-from sdesam.experiments import Verdict, judge, z_score
+from sdesam.experiments import Recall, Verdict, judge, z_score
 from sdesam.observables import Observable
 from sdesam.plotting import COLOURS, new_figure, survival_line
 from sdesam.theory import monzio_compagnoni2023 as mc23
@@ -75,23 +75,26 @@ def runs(c: Config) -> dict[str, ss.Kernel]:
     }
 
 
-def run(c: Config) -> dict[str, np.ndarray]:
+def run(c: Config, recall: Recall) -> dict[str, np.ndarray]:
     out: dict[str, np.ndarray] = {"dt": np.array(c.eta), "steps": np.array(c.steps)}
+    for name in runs(c):
+        out |= recall(exit_times, c, name)
+    return out | recall(full_batch, c) | recall(dnsam_in_its_clock, c)
 
+
+def exit_times(c: Config, name: str) -> dict[str, np.ndarray]:
     def inside(x):
         return x[..., 1].abs() < c.box
 
-    for name, kernel in runs(c).items():
-        exits = ss.first_exit(kernel, [0.0, 0.0], inside, max_steps=c.steps, n=c.n, seed=c.seed)
-        left = np.flatnonzero(exits.counts)
-        out[f"{name}/exit steps, counts"] = np.stack([left, exits.counts[left]])
-        out[f"{name}/censored, diverged"] = np.array([exits.censored, exits.diverged])
-    out["full batch"] = full_batch(c)
-    out["DNSAM SDE/escaped, by time"] = dnsam_in_its_clock(c)
-    return out
+    exits = ss.first_exit(runs(c)[name], [0.0, 0.0], inside, max_steps=c.steps, n=c.n, seed=c.seed)
+    left = np.flatnonzero(exits.counts)
+    return {
+        f"{name}/exit steps, counts": np.stack([left, exits.counts[left]]),
+        f"{name}/censored, diverged": np.array([exits.censored, exits.diverged]),
+    }
 
 
-def dnsam_in_its_clock(c: Config) -> np.ndarray:
+def dnsam_in_its_clock(c: Config) -> dict[str, np.ndarray]:
     """Fraction of DNSAM's SDE escaped by each tenth of ``clock_horizon``, and of all its paths arrived there.
 
     The diffusion grows like rho/|∇f|, and Euler's kicks near the saddle then escape at a rate that does not
@@ -126,7 +129,7 @@ def dnsam_in_its_clock(c: Config) -> np.ndarray:
     moments = ss.simulate(
         kernel, start, steps=steps, save_every=steps, observables=observables, n=c.clock_n, seed=c.seed
     )
-    return np.array([moments.estimate(name)[-1].value for name in observables])
+    return {"DNSAM SDE/escaped, by time": np.array([moments.estimate(name)[-1].value for name in observables])}
 
 
 FULL_BATCH = {  # method, rho, start: (update, trapped?)
@@ -139,14 +142,14 @@ FULL_BATCH = {  # method, rho, start: (update, trapped?)
 }
 
 
-def full_batch(c: Config) -> np.ndarray:
+def full_batch(c: Config) -> dict[str, np.ndarray]:
     """Whether |y| < 1 for 3,000 deterministic steps, per row of FULL_BATCH."""
     ends = []
     for update, rho, start, _ in FULL_BATCH.values():
         kernel = ss.optimizer(partial(update, rho=rho), ss.ExactOracle(SADDLE), c.eta)
         exits = ss.first_exit(kernel, [start, start], lambda x: x[..., 1].abs() < 1.0, max_steps=3000, n=1)
         ends.append(exits.censored)
-    return np.array(ends)
+    return {"full batch": np.array(ends)}
 
 
 def exits_of(r: dict[str, np.ndarray], name: str) -> ss.ExitTimes:

@@ -11,7 +11,7 @@ import torch
 from scipy.linalg import expm
 
 import sdesam as ss
-from sdesam.experiments import Verdict, judge, packed, trusted, unpacked
+from sdesam.experiments import Recall, Verdict, judge, packed, trusted, unpacked
 from sdesam.plotting import new_figure
 from sdesam.theory.anisotropic_noise import AnisotropicDirection, anisotropic_direction
 
@@ -105,16 +105,20 @@ def predicted(c: Config, form: Form) -> np.ndarray:
     return out
 
 
-def run(c: Config) -> dict[str, np.ndarray]:
+def run(c: Config, recall: Recall) -> dict[str, np.ndarray]:
     out: dict[str, np.ndarray] = {"eta": 2.0 ** np.array(c.log2_eta)}
-    shifts = {name: predicted(c, form) for name, form in FORMS.items()}
-    for name, shift in shifts.items():
+    for name, shift in shifts_of(c).items():
         out[f"{name}/shift"] = shift
-    found = [projections(c, float(eta), shifts) for eta in out["eta"]]
+    found = [recall(projections, c, float(eta)) for eta in out["eta"]]
     return out | {name: np.stack([f[name] for f in found], -1) for name in found[0]}
 
 
-def projections(c: Config, eta: float, shifts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def shifts_of(c: Config) -> dict[str, np.ndarray]:
+    return {name: predicted(c, form) for name, form in FORMS.items()}
+
+
+def projections(c: Config, eta: float) -> dict[str, np.ndarray]:
+    shifts = shifts_of(c)
     f, L, H = problem(c)
     rho, steps = eta**0.5, round(1 / eta)
     law = anisotropic_direction(L, accuracy=1e-4)

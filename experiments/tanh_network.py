@@ -9,6 +9,7 @@ import numpy as np
 
 import sdesam as ss
 from sdesam.experiments import (
+    Recall,
     Verdict,
     flipped,
     judge,
@@ -55,32 +56,39 @@ class Config:
 SMOKE = Config(n=1024, path_horizon=1.0, substeps=4)
 
 
-def run(c: Config) -> dict[str, np.ndarray]:
+def run(c: Config, recall: Recall) -> dict[str, np.ndarray]:
     eta = 2.0**c.log2_eta
-    g = ss.GaussianOracle(ss.TanhNetwork(), sigma=c.sigma)
-    x0, steps = [c.u0, c.v0], round(c.horizon / eta)
-    out: dict[str, np.ndarray] = {"t": np.arange(steps + 1) * eta}
-    u = ss.coordinate(0)
-    for name, update in METHODS.items():
-        kernel = together(partial(update, rho=eta**0.5), g, eta, c)
-        observables = {
-            "algorithm": ss.of_member(u, 0),
-            "sde": ss.of_member(u, 1),
-            "own error": ss.difference(u, 0, 1),
-            "sgd error": ss.difference(u, 0, 2),
-            "flipped error": ss.difference(u, 0, 3),
-        }
-        moments = ss.simulate(kernel, x0, steps=steps, observables=observables, n=c.n, seed=c.seed)
-        for key in observables:
-            out[f"{name}/{key}"] = packed(moments.estimate(key))
-        if name == "SAM":
-            long = round(c.path_horizon / eta)
-            out["paths"] = ss.trajectories(kernel, x0, steps=long, n=c.paths, seed=c.seed)[:, :, :2].numpy()
-    return out
+    out: dict[str, np.ndarray] = {"t": np.arange(round(c.horizon / eta) + 1) * eta}
+    for name in METHODS:
+        out |= recall(simulated, c, name)
+    return out | recall(paths, c)
 
 
-def together(G, g: ss.GaussianOracle, eta: float, c: Config) -> ss.Kernel:
+def simulated(c: Config, name: str) -> dict[str, np.ndarray]:
+    u, eta = ss.coordinate(0), 2.0**c.log2_eta
+    observables = {
+        "algorithm": ss.of_member(u, 0),
+        "sde": ss.of_member(u, 1),
+        "own error": ss.difference(u, 0, 1),
+        "sgd error": ss.difference(u, 0, 2),
+        "flipped error": ss.difference(u, 0, 3),
+    }
+    moments = ss.simulate(
+        together(c, name), [c.u0, c.v0], steps=round(c.horizon / eta), observables=observables, n=c.n, seed=c.seed
+    )
+    return {f"{name}/{key}": packed(moments.estimate(key)) for key in observables}
+
+
+def paths(c: Config) -> dict[str, np.ndarray]:
+    long = round(c.path_horizon / 2.0**c.log2_eta)
+    found = ss.trajectories(together(c, "SAM"), [c.u0, c.v0], steps=long, n=c.paths, seed=c.seed)
+    return {"paths": found[:, :, :2].numpy()}
+
+
+def together(c: Config, name: str) -> ss.Kernel:
     """The optimizer, its own SDE, the SDE of SGD, and its own with rho's sign turned, on one Brownian path."""
+    eta = 2.0**c.log2_eta
+    g, G = ss.GaussianOracle(ss.TanhNetwork(), sigma=c.sigma), partial(METHODS[name], rho=eta**0.5)
     own = model_of(G, g, eta)
     models = (own, mc23.sgd_sde(g, eta=eta), flipped(own))
     fine = (ss.subcycle(ss.small_noise_srk(sde, eta / c.substeps), c.substeps) for sde in models)

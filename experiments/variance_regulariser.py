@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import sdesam as ss
-from sdesam.experiments import Verdict, judge
+from sdesam.experiments import Recall, Verdict, judge
 from sdesam.plotting import new_figure
 from sdesam.theory import monzio_compagnoni2023 as mc23
 from sdesam.theory.affine_noise import kernel_moments, sde_moments
@@ -48,13 +48,17 @@ def problems(c: Config) -> dict[str, tuple[ss.MinibatchOracle, list[float]]]:
     return found
 
 
-def run(c: Config) -> dict[str, np.ndarray]:
-    etas = 2.0 ** np.array(c.log2_eta)
-    out = {"eta": etas}
-    for name, (g, x0) in problems(c).items():
-        for label, model in MODELS.items():
-            out[f"{name}/{label}"] = np.array([error(g, x0, model, float(eta), c) for eta in etas])
+def run(c: Config, recall: Recall) -> dict[str, np.ndarray]:
+    out = {"eta": 2.0 ** np.array(c.log2_eta)}
+    for name in problems(c):
+        for label in MODELS:
+            out |= recall(errors, c, name, label)
     return out
+
+
+def errors(c: Config, name: str, label: str) -> dict[str, np.ndarray]:
+    g, x0 = problems(c)[name]
+    return {f"{name}/{label}": np.array([error(g, x0, MODELS[label], 2.0**k, c) for k in c.log2_eta])}
 
 
 def error(g: ss.MinibatchOracle, x0: list[float], model, eta: float, c: Config) -> float:

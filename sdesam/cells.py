@@ -95,7 +95,7 @@ class Ensemble(_Simulated):
 class Escape(_Simulated):
     """Exit times from |x| < exit_at, or from |x[axis]| < exit_at where an axis is given."""
 
-    exit_at: float = 1.0
+    exit_at: float | int = 1.0
     axis: int | None = None
     sums: ClassVar[type] = ExitTimes
 

@@ -137,7 +137,7 @@ def sweep(
         raise Usage(f"there is no grid file {str(grid)!r}.")
     cells, given = read_grid(grid)
     means = Means(executor, scheduler, workers, shard)
-    _sweep(cells, n or given or DEFAULT_N, out, means, dry_run=dry_run, as_json=as_json)
+    _sweep(cells, next(v for v in (n, given, DEFAULT_N) if v is not None), out, means, dry_run=dry_run, as_json=as_json)
 
 
 @app.command
@@ -263,6 +263,7 @@ def repro(
     *ids: str,
     list_: Annotated[bool, Parameter(name="--list")] = False,
     smoke: bool = False,
+    fresh: bool = False,
     report: bool = False,
     jobs: int | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
@@ -274,6 +275,7 @@ def repro(
     ids : experiments; all when none is named
     list_ : only list claims, criteria, verdicts on record and minutes
     smoke : small settings, written to a temporary folder
+    fresh : compute everything anew; by default finished parts are kept in results/ as long as the sources are the same
     report : only rebuild paper_repro.md from figures/*.json
     jobs : experiments run side by side; by default one per core
     as_json : print one JSON document
@@ -289,7 +291,7 @@ def repro(
         print(list_claims(repository, as_json=as_json))
         return
     try:
-        print(reproduce(repository, ids, smoke=smoke, jobs=jobs, as_json=as_json))
+        print(reproduce(repository, ids, smoke=smoke, jobs=jobs, as_json=as_json, fresh=fresh))
     except (ExperimentFailed, VerdictChanged) as failure:
         raise Failed(str(failure)) from failure
 

@@ -5,7 +5,8 @@ A script in ``experiments/`` is a module with
     ID, TITLE, MINUTES      its name, its headline and its measured run time on two cores
     CAPTION                 one paragraph: what is drawn, and which parameters are our choice
     Config, SMOKE           a frozen dataclass with the published settings as defaults; a small instance
-    run(config)             -> results, a dict of arrays; all the computing
+    run(config, recall)     -> results, a dict of arrays; all the computing, each part of it through
+                            recall(part, config, ...), which computes once and reads its arrays from then on
     figure(results, config) -> a matplotlib figure
     verdicts(results, config) -> a list of ``Verdict``; the criteria, in code before the run
 """
@@ -17,10 +18,11 @@ import hashlib
 import importlib.util
 import json
 import platform
+import shutil
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -30,19 +32,21 @@ from typing import Any
 import numpy as np
 
 from .ensembles import DivergenceWarning
+from .files import remembered
 from .plotting import save, style
 from .sde import SDE
 from .statistics import Estimate
 
 __all__ = [
-    "VERDICTS", "Verdict", "execute", "find_experiments", "flipped", "judge", "judge_order", "packed",
-    "trusted", "unexpected", "unpacked", "within", "z_score",
+    "VERDICTS", "Recall", "Verdict", "directly", "execute", "find_experiments", "flipped", "judge", "judge_order",
+    "packed", "trusted", "unexpected", "unpacked", "within", "z_score",
 ]  # fmt: skip
 
 VERDICTS = ("reproduced", "qualitatively", "in part", "not reproduced", "inconclusive", "not attempted")
 SIGMAS = 4.0  # with 60 rows at 95 %, three would fail by chance; at four standard errors, 0.004
 _DIGITS = 8
 Answer = bool | np.bool_
+Recall = Callable[..., dict[str, np.ndarray]]
 _VERSIONS = ("numpy", "scipy", "torch", "matplotlib")
 
 
@@ -175,7 +179,9 @@ def load(path: Path) -> ModuleType:
 def execute(path: Path, folder: Path, *, smoke: bool, results_folder: Path | None = None) -> dict[str, Any]:
     """Run a script and write ``<id>.pdf .png .csv .json`` into ``folder``; returns the record plus its seconds.
 
-    One torch thread: the ensembles are small, and the bits of a run must not depend on the machine's load.
+    With a results folder, finished parts are kept there under the hash of the sources: an interrupted run resumes, and
+    one with unchanged sources and config only redraws.  One torch thread: the ensembles are small, and the bits of a
+    run must not depend on the machine's load.
     """
     import torch
 
@@ -185,7 +191,8 @@ def execute(path: Path, folder: Path, *, smoke: bool, results_folder: Path | Non
     began = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("error", DivergenceWarning)  # an experiment that loses paths must say so itself
-        results = {name: np.asarray(value) for name, value in script.run(config).items()}
+        recall = directly if results_folder is None else remembered(parts_folder(results_folder, path))
+        results = {name: np.asarray(value) for name, value in script.run(config, recall).items()}
     stem = Path(folder) / script.ID
     stem.parent.mkdir(parents=True, exist_ok=True)
     if results_folder is not None:
@@ -197,6 +204,20 @@ def execute(path: Path, folder: Path, *, smoke: bool, results_folder: Path | Non
     _write_csv(stem.with_suffix(".csv"), results)
     stem.with_suffix(".json").write_text(_document(record))
     return {**record, "seconds": time.perf_counter() - began}
+
+
+def directly(compute: Callable[..., Mapping[str, Any]], *arguments: Any) -> dict[str, np.ndarray]:
+    """A recall that remembers nothing."""
+    return {name: np.asarray(value) for name, value in compute(*arguments).items()}
+
+
+def parts_folder(results_folder: Path, script: Path) -> Path:
+    """Where a script's finished parts are kept; those of other sources are removed."""
+    kept = results_folder / "parts" / f"{script.stem}-{source_hash(script)}"
+    for other in (results_folder / "parts").glob(f"{script.stem}-*"):
+        if other != kept and other.name[: -len(source_hash(script))] == f"{script.stem}-":
+            shutil.rmtree(other)
+    return kept
 
 
 def unexpected(record: Mapping[str, Any]) -> list[str]:

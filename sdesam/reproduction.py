@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .experiments import execute, find_experiments, load, unexpected
+from .experiments import execute, find_experiments, load, parts_folder, unexpected
 from .report import build_report, read_records
 from .validation import nearest
 
@@ -65,8 +66,13 @@ class Repository:
         self.report.write_text(build_report(read_records(self.figures), previous))
 
 
-def reproduce(repository: Repository, ids: Sequence[str], *, smoke: bool, jobs: int | None, as_json: bool) -> str:
+def reproduce(
+    repository: Repository, ids: Sequence[str], *, smoke: bool, jobs: int | None, as_json: bool, fresh: bool = False
+) -> str:
     """Run experiments in separate processes and return the verdicts as text or JSON.
+
+    Finished parts are kept in results/, so that an interrupted run resumes and an unchanged one only redraws; ``fresh``
+    forgets them first.
 
     A smoke run goes to a temporary folder and its verdicts are not compared: they come from too few replicates.
 
@@ -85,6 +91,8 @@ def reproduce(repository: Repository, ids: Sequence[str], *, smoke: bool, jobs: 
             records = _run_all(scripts, Path(folder), smoke=True, results=None, jobs=jobs)
         return _verdict_lines(records, as_json=as_json)
     results = repository.root / "results"
+    for name in scripts if fresh else ():
+        shutil.rmtree(parts_folder(results, scripts[name]), ignore_errors=True)
     records = _run_all(scripts, repository.figures, smoke=False, results=results, jobs=jobs)
     (results / "manifest.json").write_text(
         json.dumps({"finished": time.ctime(), "host": os.uname().nodename if hasattr(os, "uname") else "",

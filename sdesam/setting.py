@@ -55,12 +55,12 @@ class Setting:
 
     landscape: str
     method: str
-    eta: float
-    rho: float = 0.0
-    sigma: float = 0.0
+    eta: float | int
+    rho: float | int = 0.0
+    sigma: float | int = 0.0
     batch_size: int | None = None
     batches: int | None = None
-    x0: tuple[float, ...] = ()
+    x0: tuple[float | int, ...] = ()
     substeps: int = 4
     seed: int = 0
     device: str = "cpu"

@@ -25,7 +25,7 @@ ID, TITLE, MINUTES, CAPTION = "tiny", "A tiny one", 0.1, "Nothing to see."
 class Config:
     n: int = 3
 SMOKE = Config(n=1)
-def run(c): return {"x": np.arange(c.n) / 3, "k": np.array(7)}
+def run(c, recall): return {"x": np.arange(c.n) / 3, "k": np.array(7)}
 def figure(r, c):
     fig, axes = new_figure(1, 1)
     axes[0, 0].plot(r["x"])

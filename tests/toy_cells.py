@@ -51,9 +51,9 @@ def toys(count, **settings):
 
 
 def ensembles():
-    """Six real cells of 20 steps."""
+    """Six real cells of four steps."""
     axes = {
-        "side": ("algorithm", "SDE"), "landscape": ("saddle",), "method": ("sam",), "eta": (0.05,),
-        "rho": (0.1, 0.2, 0.5), "sigma": (0.3,), "steps": (20,), "substeps": (2,), "saves": (2,),
+        "side": ("algorithm", "SDE"), "landscape": ("saddle",), "method": ("usam",), "eta": (0.05,),
+        "rho": (0.1, 0.2, 0.5), "sigma": (0.3,), "steps": (4,), "substeps": (2,), "saves": (2,),
     }  # fmt: skip
     return Grid(Ensemble, axes)
