@@ -32,7 +32,7 @@ SIDES = ("algorithm", "SDE")
 @dataclass(frozen=True)
 class Config:
     log2_eta: tuple[int, ...] = (-3, -4, -5, -6)
-    rhos: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5)
+    rhos: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2)
     sigma: float = 0.25
     box: float = 0.5
     horizon: float = 10.0
@@ -148,26 +148,49 @@ def verdicts(r: dict[str, np.ndarray], c: Config) -> list[Verdict]:
                 expected="qualitatively",
             )
         )
-    return [*found, *(agreement(r, c, name) for name in METHODS)]
+    return [*found, *(agreement(r, c, name) for name in ("USAM", "SAM")), kicks(r, c)]
+
+
+TOLERANCE = 0.15  # 0.06 and four standard errors of a difference of two fractions near 1/2, n = 1024
+
+
+def differs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The gaps of two maps, and the cells where they surely exceed the tolerance, and surely do not."""
+    gap, error = np.abs(a[..., 0] - b[..., 0]), np.hypot(a[..., 1], b[..., 1])
+    return gap, gap - 4 * error > TOLERANCE, gap + 4 * error < TOLERANCE
 
 
 def agreement(r: dict[str, np.ndarray], c: Config, name: str) -> Verdict:
-    a, b = r[f"{name}/algorithm"], r[f"{name}/SDE"]
-    gap, error = np.abs(a[..., 0] - b[..., 0]), np.hypot(a[..., 1], b[..., 1])
-    far, near = gap - 4 * error > 0.1, gap + 4 * error < 0.1
-    plain = r["USAM/SDE"] if name != "USAM" else r["SAM/SDE"]
-    planted = np.abs(a[..., 0] - plain[..., 0]) - 4 * np.hypot(a[..., 1], plain[..., 1]) > 0.1
+    other = "SAM" if name == "USAM" else "USAM"
+    gap, far, near = differs(r[f"{name}/algorithm"], r[f"{name}/SDE"])
+    _, planted, _ = differs(r[f"{name}/algorithm"], r[f"{other}/SDE"])
     worst = np.unravel_index(gap.argmax(), gap.shape)
-    reading = " (as Euler integrates it in t)" if name == "DNSAM" else ""
     return Verdict(
         claim=f"escape-map-{name.lower()}-sde",
-        statement=f"The SDE of {name}{reading} predicts the algorithm's escape fraction",
+        statement=f"The SDE of {name} predicts how often the algorithm leaves the saddle",
         source="Monzio Compagnoni et al. 2023 (qualitative, at saddles)",
-        criterion="no cell of the map differs by more than 0.1 beyond 4 s.e.; not reproduced if one does",
+        criterion=f"|difference| + 4 s.e. < {TOLERANCE} in every cell of the map",
         paper_value="none given",
-        observed=f"{int(far.sum())} of {gap.size} cells differ, {int(near.sum())} surely do not; the largest difference is "
-        f"{gap.max():.3f} ± {error[worst]:.3f} at η = {r['eta'][worst[0]]:g}, ρ = {r['rho'][worst[1]]:g} (n = {c.n} a cell)",
-        rejects=f"the SDE of {'SAM' if name == 'USAM' else 'USAM'}: {int(planted.sum())} cells differ",
-        verdict=judge([not far.any()], [planted.any()], given=False),
+        observed=f"holds in {int(near.sum())} of {gap.size} cells, fails in {int(far.sum())}; the largest difference is "
+        f"{gap.max():.3f} at η = {r['eta'][worst[0]]:g}, ρ = {r['rho'][worst[1]]:g} (n = {c.n} a cell)",
+        rejects=f"the SDE of {other}: fails in {int(planted.sum())} cells",
+        verdict=judge([True if near.all() else False if far.any() else None], [planted.any()], given=False),
+        expected="qualitatively",
+    )
+
+
+def kicks(r: dict[str, np.ndarray], c: Config) -> Verdict:
+    low, sam_low = (float((r[f"{m}/algorithm"] @ np.array([1.0, -4.0])).min()) for m in ("DNSAM", "SAM"))
+    high = float((r["DNSAM/algorithm"] @ np.array([1.0, 4.0])).min())
+    return Verdict(
+        claim="escape-map-dnsam-kicks",
+        statement="Stochastic DNSAM leaves the saddle for every radius: kicks of size ρσ/|∇f| throw it out, where full-batch "
+        "DNSAM is drawn in from |Hx| < ρμ",
+        source="derived for this project",
+        criterion="escaped fraction − 4 s.e. > 0.2 in every cell",
+        paper_value="none given",
+        observed=f"at least {low:.2f} after 4 s.e. (n = {c.n} a cell)",
+        rejects=f"SAM, whose noise stays bounded: {sam_low:.2f}",
+        verdict=judge([True if low > 0.2 else False if high < 0.2 else None], [sam_low <= 0.2], given=False),
         expected="qualitatively",
     )

@@ -23,7 +23,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -37,6 +36,8 @@ __all__ = ["SCHEMA", "Cell", "Index", "Store", "StoreFailed", "Sums", "canonical
 
 SCHEMA = 1
 _NAME = re.compile(r"([0-9a-f]{64})\.(\d+)-(\d+)\.(\d+)\.npz")
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 Index = dict[bytes, tuple[tuple[int, int], ...]]
 
@@ -89,8 +90,8 @@ def canonical(cell: Any) -> str:
         For NaN or infinite entries: they name no result.
     """
     try:
-        document = {"schema": SCHEMA, "cell": type(cell).__name__, **asdict(cell)}
-        return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        document = {"schema": SCHEMA, "cell": type(cell).__name__, **vars(cell)}
+        return _ENCODER.encode(document)
     except ValueError as error:
         raise ValueError(f"a cell must hold finite numbers, got {cell}.") from error
 

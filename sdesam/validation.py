@@ -22,23 +22,28 @@ __all__ = ["as_floats", "nearest", "require_count", "require_nonnegative", "requ
 
 def require_positive(name: str, value: object, why: str) -> None:
     """Raise ``ValueError`` unless ``value`` is a finite number > 0 (tensors pass)."""
-    _require_finite(name, value, "> 0", why)
-    if isinstance(value, Real) and not float(value) > 0:
+    number = _finite(name, value, "> 0", why)
+    if number is not None and not number > 0:
         raise ValueError(f"{name} must be > 0, got {value!r}: {why}.")
 
 
 def require_nonnegative(name: str, value: object, why: str) -> None:
     """Raise ``ValueError`` unless ``value`` is a finite number >= 0 (tensors pass)."""
-    _require_finite(name, value, ">= 0", why)
-    if isinstance(value, Real) and not float(value) >= 0:
+    number = _finite(name, value, ">= 0", why)
+    if number is not None and not number >= 0:
         raise ValueError(f"{name} must be >= 0, got {value!r}: {why}.")
 
 
-def _require_finite(name: str, value: object, bound: str, why: str) -> None:
-    if isinstance(value, bool) or not (isinstance(value, Real) or getattr(value, "ndim", None) == 0):
+def _finite(name: str, value: object, bound: str, why: str) -> float | None:
+    """A Python number as a float; None for a tensor of no dimensions."""
+    plain = type(value) is float or type(value) is int  # the common case: the test of an abstract class takes longer
+    if not plain and (isinstance(value, bool) or not isinstance(value, Real)):
+        if not isinstance(value, bool) and getattr(value, "ndim", None) == 0:
+            return None
         raise TypeError(f"{name} must be a number {bound}, got {value!r}: {why}.")
-    if isinstance(value, Real) and not math.isfinite(value):
+    if not math.isfinite(value):  # pyright: ignore[reportArgumentType]
         raise ValueError(f"{name} must be finite and {bound}, got {value!r}: {why}.")
+    return float(value)  # pyright: ignore[reportArgumentType]
 
 
 def require_count(name: str, value: object, *, least: int, why: str) -> None:

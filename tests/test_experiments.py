@@ -263,3 +263,20 @@ def test_the_criteria_of_the_general_theory_refuse_planted_results():
     assert verdict_of(script, {**results, "slides": results["right"]}, config, claims[1]) == "qualitatively"
     blurred = {**results, "right": results["right"] * np.array([[1.0], [9.0], [1.0]])}
     assert verdict_of(script, blurred, config, claims[0]) == "inconclusive"
+
+
+def test_the_escape_maps_criteria_refuse_planted_results():
+    script, config, results = recorded("escape_map")
+    for name, other in (("USAM", "SAM"), ("SAM", "USAM")):
+        claim = f"escape-map-{name.lower()}"
+        assert verdict_of(script, results, config, claim) == "qualitatively"
+        wrong = {**results, f"{name}/mean exit": results[f"{other}/mean exit"]}
+        assert verdict_of(script, wrong, config, claim) in ("not reproduced", "inconclusive")
+        exchanged = {**results, f"{name}/SDE": results[f"{other}/SDE"]}
+        assert verdict_of(script, exchanged, config, f"{claim}-sde") == "not reproduced"
+        equal = {**results, f"{other}/SDE": results[f"{name}/algorithm"]}
+        assert verdict_of(script, equal, config, f"{claim}-sde") == "inconclusive"  # the planted model then passes
+    claim = "escape-map-dnsam-kicks"
+    trapped = {**results, "DNSAM/algorithm": results["SAM/algorithm"]}
+    assert verdict_of(script, results, config, claim) == "qualitatively"
+    assert verdict_of(script, trapped, config, claim) == "not reproduced"
