@@ -7,10 +7,11 @@ One verb.  An optimizer and a discretised SDE are both a Markov kernel ``state�
                                     │                                                              ├─ kernel ── simulate
                                     └── theory: x ↦ (drift, diffusion) ── SDE ── integrator(sde, h) ┘
 
-Layers, each importing from those above only: validation, calculus, special, statistics, quadrature, noise ·
-landscapes, saddles_and_valleys, finite_sums, datasets, oracles, minibatch, observables · updates, sde, one_step ·
-kernels, integrators, second_order, theory · engine, ensembles, exits, interop · plotting, experiments, report ·
-catalogue, side_by_side, reproduction, cli.
+Layers, each importing from those above only: validation, failures, calculus, special, folds, statistics, quadrature,
+noise · landscapes, saddles_and_valleys, finite_sums, datasets, oracles, minibatch, observables · updates, sde,
+one_step · kernels, integrators, second_order, theory · engine, ensembles, exits, interop · plotting, files,
+experiments, report, store, chunks, executors, sweeps · catalogue, setting, side_by_side, cells, grids, collecting,
+sweeping, reproduction, cli.
 Names are loaded on first use, so importing the package does not import torch.
 """
 
@@ -39,6 +40,9 @@ _HOME = {
     "second_order": ["platen"],
     "ensembles": ["Cloud", "DivergenceWarning", "simulate", "trajectories"],
     "exits": ["ExitTimes", "first_exit"],
+    "failures": ["StoreFailed"],
+    "store": ["Store"],
+    "sweeps": ["run_sweep"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
     from .calculus import grad, grad_and_hessian, hessian, hvp, norm, unit
     from .ensembles import Cloud, DivergenceWarning, simulate, trajectories
     from .exits import ExitTimes, first_exit
+    from .failures import StoreFailed
     from .finite_sums import FiniteSum, flat_parameters, landscape_from_module, quadratics
     from .integrators import euler_maruyama, heun, small_noise_srk
     from .kernels import Kernel, coupled, optimizer, subcycle
@@ -60,6 +65,8 @@ if TYPE_CHECKING:
     from .sde import SDE
     from .second_order import platen
     from .statistics import Estimate, Moments
+    from .store import Store
+    from .sweeps import run_sweep
     from .updates import dnsam, dnsam_full_numerator, sam, sgd, unified_sam, usam
 
 

@@ -59,6 +59,47 @@ def test_execute_writes_the_four_files_byte_stably(tiny, tmp_path):
     assert (tmp_path / "a" / "tiny.csv").read_text().splitlines()[1] == "x,0,0"
 
 
+PARTS = TINY.replace(
+    'def run(c, recall): return {"x": np.arange(c.n) / 3, "k": np.array(7)}',
+    """
+from pathlib import Path
+LOG = Path(__file__).with_suffix(".log")
+def part(c, i):
+    with LOG.open("a") as log:
+        log.write(f"{i}\\n")
+    if i == 2 and not LOG.with_suffix(".go").exists():
+        raise KeyboardInterrupt
+    return {f"x{i}": np.array([i / 3.0])}
+def run(c, recall):
+    out = {"x": np.arange(3) / 3}
+    for i in range(4):
+        out |= recall(part, c, i)
+    return out
+""",
+)
+
+
+def test_an_interrupted_experiment_resumes_and_an_unchanged_one_only_redraws(tmp_path):
+    script = tmp_path / "tiny.py"
+    script.write_text(PARTS.replace("EXPECTED", '"qualitatively"'))
+    log, results = tmp_path / "tiny.log", tmp_path / "results"
+    with pytest.raises(KeyboardInterrupt):
+        execute(script, tmp_path / "f", smoke=False, results_folder=results)
+    (tmp_path / "tiny.go").touch()
+    resumed = execute(script, tmp_path / "f", smoke=False, results_folder=results)
+    assert log.read_text().split() == ["0", "1", "2", "2", "3"]
+    again = execute(script, tmp_path / "f", smoke=False, results_folder=results)
+    assert log.read_text().split() == ["0", "1", "2", "2", "3"]
+    assert again["results"] == resumed["results"]
+    assert resumed["results"]["x3"] == [1.0]
+    execute(script, tmp_path / "f", smoke=False)  # nothing is remembered without a folder
+    assert len(log.read_text().split()) == 9
+    script.write_text(script.read_text() + "\n")  # other sources, other parts
+    execute(script, tmp_path / "f", smoke=False, results_folder=results)
+    assert len(log.read_text().split()) == 13
+    assert len(list((results / "parts").iterdir())) == 1
+
+
 def test_a_changed_verdict_is_named(tiny, tmp_path):
     tiny.write_text(TINY.replace("EXPECTED", '"not reproduced"'))
     record = execute(tiny, tmp_path, smoke=True)

@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +59,13 @@ def test_a_grid_survives_its_document(grid):
     again = Grid.from_document(json.loads(json.dumps(cells.document())))
     assert [canonical(c) for c in again] == [canonical(c) for c in cells]
     assert [cell_of(canonical(c)) for c in cells] == list(cells)
+
+
+def test_the_readmes_grid_is_one(tmp_path):
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    (tmp_path / "grid.toml").write_text(text.split("```toml\n")[1].split("```")[0])
+    cells, n = read_grid(tmp_path / "grid.toml")
+    assert (len(cells), n, type(cells[0])) == (36, 10240, Escape)
 
 
 def test_lists_of_lists_are_axes_of_starts(grid):
