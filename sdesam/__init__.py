@@ -8,8 +8,8 @@ One verb.  An optimizer and a discretised SDE are both a Markov kernel ``state�
                                     └── theory: x ↦ (drift, diffusion) ── SDE ── integrator(sde, h) ┘
 
 Layers, each importing from those above only: validation, failures, calculus, special, folds, statistics, quadrature,
-noise · landscapes, saddles_and_valleys, finite_sums, datasets, oracles, minibatch, observables · updates, sde,
-one_step · kernels, integrators, second_order, theory · engine, ensembles, exits, interop · plotting, files,
+noise, conclusions · landscapes, saddles_and_valleys, finite_sums, datasets, oracles, minibatch, observables · updates, sde,
+one_step · kernels, integrators, second_order, theory · engine, ensembles, exits, weak_error, interop · plotting, files,
 experiments, report, store, chunks, executors, sweeps · catalogue, setting, side_by_side, cells, grids, collecting,
 sweeping, reproduction, cli.
 Names are loaded on first use, so importing the package does not import torch.
@@ -40,6 +40,8 @@ _HOME = {
     "second_order": ["platen"],
     "ensembles": ["Cloud", "DivergenceWarning", "simulate", "trajectories"],
     "exits": ["ExitTimes", "first_exit"],
+    "weak_error": ["WeakError", "by_coupled_mc", "in_closed_form"],
+    "conclusions": ["Order", "conclude"],
     "failures": ["StoreFailed"],
     "store": ["Store"],
     "sweeps": ["run_sweep"],
@@ -49,6 +51,7 @@ __all__ = sorted(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
     from .calculus import grad, grad_and_hessian, hessian, hvp, norm, unit
+    from .conclusions import Order, conclude
     from .ensembles import Cloud, DivergenceWarning, simulate, trajectories
     from .exits import ExitTimes, first_exit
     from .failures import StoreFailed
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from .store import Store
     from .sweeps import run_sweep
     from .updates import dnsam, dnsam_full_numerator, sam, sgd, unified_sam, usam
+    from .weak_error import WeakError, by_coupled_mc, in_closed_form
 
 
 def __getattr__(name: str) -> object:

@@ -9,14 +9,14 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "sdesam"
 ORDER = [
-    ["validation", "failures", "calculus", "special", "folds", "statistics", "quadrature", "noise"],
+    ["validation", "failures", "calculus", "special", "folds", "statistics", "quadrature", "noise", "conclusions"],
     ["landscapes", "saddles_and_valleys", "finite_sums", "datasets", "oracles", "minibatch", "observables"],
     ["updates", "sde", "one_step"],
     ["kernels", "integrators", "second_order", "theory.gaussian_noise", "theory.anisotropic_noise", "theory.linear",
      "theory.affine_noise", "theory.monzio_compagnoni2023.additive", "theory.monzio_compagnoni2023.sdes",
      "theory.monzio_compagnoni2023.as_printed", "theory.monzio_compagnoni2023.closed_forms",
      "theory.monzio_compagnoni2023.saddles_and_exits", "theory.monzio_compagnoni2023", "theory"],
-    ["engine.streams", "engine.eager", "engine.progress", "engine", "ensembles", "exits",
+    ["engine.streams", "engine.eager", "engine.progress", "engine", "ensembles", "exits", "weak_error",
      "interop.torchsde", "interop"],
     ["plotting", "files", "experiments", "report", "store", "chunks", "executors", "sweeps"],
     ["catalogue", "setting", "side_by_side", "cells", "grids", "collecting", "sweeping", "reproduction", "cli"],
