@@ -8,10 +8,10 @@ One verb.  An optimizer and a discretised SDE are both a Markov kernel ``state�
                                     └── theory: x ↦ (drift, diffusion) ── SDE ── integrator(sde, h) ┘
 
 Layers, each importing from those above only: validation, failures, calculus, special, folds, statistics, quadrature,
-noise, conclusions · landscapes, saddles_and_valleys, finite_sums, datasets, oracles, minibatch, observables · updates, sde,
-one_step · kernels, integrators, second_order, theory · engine, ensembles, exits, weak_error, interop · plotting, files,
-experiments, report, store, chunks, executors, sweeps · catalogue, setting, side_by_side, cells, grids, collecting,
-sweeping, reproduction, cli.
+noise, conclusions · landscapes, saddles_and_valleys, finite_sums, datasets, oracles, minibatch, observables · updates,
+sde, one_step · kernels, integrators, second_order, theory · engine, ensembles, exits, weak_error, orders, interop ·
+plotting, files, experiments, report, store, chunks, executors, sweeps · catalogue, setting, side_by_side, cells,
+grids, collecting, sweeping, reproduction, cli.
 Names are loaded on first use, so importing the package does not import torch.
 """
 
@@ -42,6 +42,7 @@ _HOME = {
     "exits": ["ExitTimes", "first_exit"],
     "weak_error": ["WeakError", "by_coupled_mc", "in_closed_form"],
     "conclusions": ["Order", "conclude"],
+    "orders": ["weak_order", "weak_order_of"],
     "failures": ["StoreFailed"],
     "store": ["Store"],
     "sweeps": ["run_sweep"],
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from .observables import coordinate, difference, of_member, products, squared_norm
     from .one_step import modified_equation, sampling_error
     from .oracles import ExactOracle, GaussianOracle, Oracle
+    from .orders import weak_order, weak_order_of
     from .saddles_and_valleys import EmbeddedSaddle, LinearAutoencoder, ProductValley, Rotated, WenValley, rotation
     from .sde import SDE
     from .second_order import platen

@@ -16,7 +16,7 @@ ORDER = [
      "theory.affine_noise", "theory.monzio_compagnoni2023.additive", "theory.monzio_compagnoni2023.sdes",
      "theory.monzio_compagnoni2023.as_printed", "theory.monzio_compagnoni2023.closed_forms",
      "theory.monzio_compagnoni2023.saddles_and_exits", "theory.monzio_compagnoni2023", "theory"],
-    ["engine.streams", "engine.eager", "engine.progress", "engine", "ensembles", "exits", "weak_error",
+    ["engine.streams", "engine.eager", "engine.progress", "engine", "ensembles", "exits", "weak_error", "orders",
      "interop.torchsde", "interop"],
     ["plotting", "files", "experiments", "report", "store", "chunks", "executors", "sweeps"],
     ["catalogue", "setting", "side_by_side", "cells", "grids", "collecting", "sweeping", "reproduction", "cli"],
