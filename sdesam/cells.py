@@ -18,7 +18,7 @@ from .setting import MODEL, SIDES, Setting, fingerprint
 from .statistics import Estimate, Moments
 from .validation import require_count, require_positive
 
-__all__ = ["CELLS", "Ensemble", "Escape", "Row", "cell_of", "rows_of"]
+__all__ = ["CELLS", "Ensemble", "Escape", "Row", "cell_of", "observable_named", "rows_of"]
 
 _COORDINATE = re.compile(r"x\[(\d+)\]")
 _MOST_COORDINATES = 4
@@ -76,7 +76,7 @@ class Ensemble(_Simulated):
             raise ValueError(f"saves must divide steps = {self.steps}: the last step is saved, got {self.saves}.")
         object.__setattr__(self, "observables", tuple(self.observables))
         for name in self.observables:
-            _observable(name, lambda x: x[..., 0])
+            observable_named(name, lambda x: x[..., 0])
 
     def compute(self, replicates: range) -> Moments:
         """Moments over these replicates; diverged ones are counted in them."""
@@ -86,7 +86,7 @@ class Ensemble(_Simulated):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)
             return simulate(
-                self.kernel(self.side), start, steps=self.steps, observables={n: _observable(n, f) for n in names},
+                self.kernel(self.side), start, steps=self.steps, observables={n: observable_named(n, f) for n in names},
                 n=replicates.stop, seed=self.seed, save_every=self.steps // self.saves, replicates=replicates,
             )  # fmt: skip
 
@@ -136,7 +136,8 @@ def cell_of(text: str) -> Ensemble | Escape:
     return kind(**values)
 
 
-def _observable(name: str, f: Observable) -> Observable:
+def observable_named(name: str, f: Observable) -> Observable:
+    """The observable "f", "x[i]" or "|x|^2"; raises ``ValueError`` for another name."""
     if name == "f":
         return f
     if name == "|x|^2":

@@ -104,6 +104,65 @@ def simulate(
 
 
 @app.command
+def weak_order(
+    *,
+    landscape: str,
+    method: str = "sam",
+    sigma: float,
+    x0: Numbers[float] = (),
+    eta: Numbers[float] = (0.125, 0.0625, 0.03125, 0.015625, 0.0078125, 0.00390625),
+    rho_scale: float = 1.0,
+    rho_power: float = 0.5,
+    horizon: float = 1.0,
+    observable: Numbers[str] = ("f", "x[0]"),
+    estimator: Literal["coupled", "closed_form"] = "coupled",
+    model: Literal["theory", "as-printed", "sgd", "ode"] = "theory",
+    n: int | None = None,
+    seed: int = 0,
+    dtype: Literal["float32", "float64"] = "float64",
+    threads: int | None = None,
+    expect: Literal["order-1", "order-1/2"] | None = None,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Is this SDE a model of this optimizer to O(eta)?  Weak errors at several eta, and a conclusion that can be wrong.
+
+    Parameters
+    ----------
+    landscape : a name, or file.py:function
+    method : sgd, usam, dnsam, dnsam-full-numerator, sam, unified-sam, or file.py:function
+    sigma : standard deviation of the Gaussian gradient noise
+    x0 : start, d numbers
+    eta : at least four learning rates; horizon must be a whole number of steps of each
+    rho_scale : c of rho = c·eta^p
+    rho_power : p of rho = c·eta^p
+    horizon : model time of the comparison
+    observable : f, x[i], |x|^2
+    estimator : Monte Carlo on one Brownian path, or exact for affine updates
+    model : the paper's SDE, the printed one, SGD's (no rho), or the paper's drift without noise
+    n : replicates at every eta; by default from a pilot
+    seed : replicate i reads stream (seed, i)
+    dtype : precision
+    threads : torch threads
+    expect : exit with 1 unless every observable has this order
+    as_json : print one JSON document
+    """
+    from .order_report import document, order_of, text
+    from .setting import Setting
+
+    _set_threads(threads)
+    setting = Setting(landscape, method, eta=1.0, sigma=sigma, x0=tuple(x0), seed=seed, dtype=dtype)
+    orders = order_of(
+        setting, etas=eta, rho_scale=rho_scale, rho_power=rho_power, horizon=horizon, observables=observable,
+        estimator=estimator, model=model, n=n,
+    )  # fmt: skip
+    print(json.dumps(document(orders), indent=1) if as_json else text(orders))
+    wanted = None if expect is None else expect.replace("-", " ", 1)
+    missed = [name for name, order in orders.items() if wanted and order.conclusion != wanted]
+    if missed:
+        raise Failed(f"{', '.join(missed)}: not {wanted}.")
+
+
+@app.command
 def sweep(
     grid: Path,
     *,

@@ -19,7 +19,8 @@ ORDER = [
     ["engine.streams", "engine.eager", "engine.progress", "engine", "ensembles", "exits", "weak_error", "orders",
      "interop.torchsde", "interop"],
     ["plotting", "files", "experiments", "report", "store", "chunks", "executors", "sweeps"],
-    ["catalogue", "setting", "side_by_side", "cells", "grids", "collecting", "sweeping", "reproduction", "cli"],
+    ["catalogue", "setting", "side_by_side", "cells", "order_report", "grids", "collecting", "sweeping",
+     "reproduction", "cli"],
 ]  # fmt: skip
 RANK = {name: i for i, name in enumerate(name for layer in ORDER for name in layer)}
 

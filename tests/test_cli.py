@@ -193,3 +193,19 @@ def test_interruption_is_130(capsys, monkeypatch):
 
     monkeypatch.setattr(sdesam.side_by_side, "side_by_side", interrupt)
     assert call(capsys, *BASE, "--steps", "2")[0] == 130
+
+
+def test_weak_order_answers_and_can_be_expected(capsys):
+    base = ("weak-order", "--landscape", "quadratic", "--method", "usam", "--sigma", "0.5",
+            "--estimator", "closed_form", "--eta", "0.03125", "0.015625", "0.0078125", "0.00390625", "0.001953125")  # fmt: skip
+    code, out, err = call(capsys, *base, "--expect", "order-1", "--json")
+    assert code == 0, err
+    assert {c["conclusion"] for c in json.loads(out)["conclusions"].values()} == {"order 1"}
+    code, out, err = call(capsys, *base, "--model", "sgd", "--expect", "order-1")
+    assert code == 1
+    assert "order 1/2: half-order share" in out
+    assert "not order 1" in err
+    assert call(capsys, *base, "--model", "sgd", "--expect", "order-1/2")[0] == 0
+    assert call(capsys, *base, "--model", "ode", "--expect", "order-1")[0] == 0  # order 1 is blind to the noise
+    assert call(capsys, *base, "--horizon", "0.7")[0] == 2
+    assert call(capsys, *base, "--observable", "y")[0] == 2
