@@ -27,7 +27,7 @@ __all__ = ["WeakOrder", "WeakOrders", "weak_order", "weak_order_of"]
 
 _PILOT = 1024
 _PRECISION = 0.007  # relative standard error of each point: the half-order share is then known to about ±0.1
-_MOST = 400_000
+_MOST = 40_000
 Model = Callable[[Oracle, float, float], SDE]
 PairAt = Callable[[float], tuple[Kernel, SDE]]
 
@@ -115,7 +115,7 @@ def weak_order(
     observables : name -> phi
     estimator : "coupled" (Monte Carlo on one Brownian path) or "closed_form" (affine updates, Gaussian noise)
     sde : ``(g, eta, rho) -> SDE``; by default the paper's model of the update, else its modified equation
-    n : replicates at every eta; by default from a pilot, for a relative error of 0.7 % at each point, up to 400,000
+    n : replicates at every eta; by default from a pilot, for a relative error of 0.7 % at each point, up to 40,000
 
     Returns
     -------

@@ -197,7 +197,8 @@ def test_interruption_is_130(capsys, monkeypatch):
 
 def test_weak_order_answers_and_can_be_expected(capsys):
     base = ("weak-order", "--landscape", "quadratic", "--method", "usam", "--sigma", "0.5",
-            "--estimator", "closed_form", "--eta", "0.03125", "0.015625", "0.0078125", "0.00390625", "0.001953125")  # fmt: skip
+            "--estimator", "closed_form",
+            "--eta", "0.03125", "0.015625", "0.0078125", "0.00390625", "0.001953125")  # fmt: skip
     code, out, err = call(capsys, *base, "--expect", "order-1", "--json")
     assert code == 0, err
     assert {c["conclusion"] for c in json.loads(out)["conclusions"].values()} == {"order 1"}
