@@ -110,8 +110,11 @@ def threshold(c: Config, name: str) -> float:
 
 
 # ----------------------------------------------------------------- verdicts
-def bound_broken(escaped: np.ndarray, times: np.ndarray, c: Config) -> tuple[int, int, int]:
-    """Cells that leave soon, cells that stay long, and how many of both are off by more than 4 s.e.
+SLACK = 0.1  # a cell is known to keep a bound when its interval stays within this of it
+
+
+def bound_broken(escaped: np.ndarray, times: np.ndarray, c: Config) -> tuple[int, int, int, int]:
+    """Cells that leave soon, cells that stay long, how many of both surely break their bound, and how many are open.
 
     Soon: a mean exit time m <= T/2 leaves at most m/T inside (Markov's inequality).  Long: m >= 20 T, where exits are
     close to exponential, lets out about T/m; 0.1 is allowed.
@@ -119,7 +122,13 @@ def bound_broken(escaped: np.ndarray, times: np.ndarray, c: Config) -> tuple[int
     value, error = escaped[..., 0], escaped[..., 1]
     soon, long = times <= c.horizon / 2, times >= 20 * c.horizon
     off = (soon & (value + 4 * error < 1 - times / c.horizon)) | (long & (value - 4 * error > 0.1))
-    return int(soon.sum()), int(long.sum()), int(off.sum())
+    sure = np.where(soon, value - 4 * error > 1 - times / c.horizon - SLACK, value + 4 * error < 0.1 + SLACK)
+    return int(soon.sum()), int(long.sum()), int(off.sum()), int(((soon | long) & ~sure).sum())
+
+
+def _kept(counts: tuple[int, int, int, int]) -> bool | None:
+    """False where a cell surely breaks its bound, True where all surely keep it (within the slack)."""
+    return False if counts[2] else None if counts[3] else True
 
 
 def verdicts(r: dict[str, np.ndarray], c: Config) -> list[Verdict]:
@@ -127,7 +136,7 @@ def verdicts(r: dict[str, np.ndarray], c: Config) -> list[Verdict]:
     for name, other in (("USAM", "SAM"), ("SAM", "USAM")):
         counts = {side: bound_broken(r[f"{name}/{side}"], r[f"{name}/mean exit"], c) for side in SIDES}
         wrong = {side: bound_broken(r[f"{name}/{side}"], r[f"{other}/mean exit"], c) for side in SIDES}
-        soon, long, _ = counts["SDE"]
+        soon, long, _, _ = counts["SDE"]
         enough = soon >= 3 and long >= 3
         found.append(
             Verdict(
@@ -141,7 +150,7 @@ def verdicts(r: dict[str, np.ndarray], c: Config) -> list[Verdict]:
                 f"it (n = {c.n} a cell)",
                 rejects=f"the exit times of {other}: {wrong['algorithm'][2]} and {wrong['SDE'][2]} cells break it",
                 verdict=judge(
-                    [counts[side][2] == 0 if enough else None for side in SIDES],
+                    [_kept(counts[side]) if enough else None for side in SIDES],
                     [wrong[side][2] > 0 for side in SIDES],
                     given=False,
                 ),
@@ -151,7 +160,8 @@ def verdicts(r: dict[str, np.ndarray], c: Config) -> list[Verdict]:
     return [*found, *(agreement(r, c, name) for name in ("USAM", "SAM")), kicks(r, c)]
 
 
-TOLERANCE = 0.15  # 0.06 and four standard errors of a difference of two fractions near 1/2, n = 1024
+TOLERANCE = 0.15  # 0.06 and four standard errors of a difference of two fractions near 1/2, n = 1024; the two sides
+# share their noise, which makes the true error of the difference smaller
 
 
 def differs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -181,7 +191,7 @@ def agreement(r: dict[str, np.ndarray], c: Config, name: str) -> Verdict:
 
 def kicks(r: dict[str, np.ndarray], c: Config) -> Verdict:
     low, sam_low = (float((r[f"{m}/algorithm"] @ np.array([1.0, -4.0])).min()) for m in ("DNSAM", "SAM"))
-    high = float((r["DNSAM/algorithm"] @ np.array([1.0, 4.0])).min())
+    high, sam_high = (float((r[f"{m}/algorithm"] @ np.array([1.0, 4.0])).min()) for m in ("DNSAM", "SAM"))
     return Verdict(
         claim="escape-map-dnsam-kicks",
         statement="Stochastic DNSAM leaves the saddle for every radius: kicks of size ρσ/|∇f| throw it out, where full-batch "
@@ -190,7 +200,7 @@ def kicks(r: dict[str, np.ndarray], c: Config) -> Verdict:
         criterion="escaped fraction − 4 s.e. > 0.2 in every cell",
         paper_value="none given",
         observed=f"at least {low:.2f} after 4 s.e. (n = {c.n} a cell)",
-        rejects=f"SAM, whose noise stays bounded: {sam_low:.2f}",
-        verdict=judge([True if low > 0.2 else False if high < 0.2 else None], [sam_low <= 0.2], given=False),
+        rejects=f"SAM, whose noise stays bounded: at least {sam_low:.2f}, and surely below {sam_high:.2f} somewhere",
+        verdict=judge([True if low > 0.2 else False if high < 0.2 else None], [sam_high < 0.2], given=False),
         expected="qualitatively",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import warnings
 from dataclasses import dataclass, fields
@@ -52,7 +53,12 @@ class _Simulated(Setting):
     @property
     def like(self) -> tuple:
         """What a step costs depends on these."""
-        return (type(self).__name__, self.landscape, self.method, self.side, self.batch_size, self.dtype)
+        return (type(self).__name__, self.landscape, self.method, self.side, self.batch_size, self.dtype, self.x0)
+
+    def check(self) -> None:
+        """Raise ``ValueError`` unless the cell can start; no step is taken."""
+        self._require_same_names()
+        self.kernel(self.side).init(self.start()[None])
 
     def _require_same_names(self) -> None:
         for name in ("landscape", "method"):
@@ -77,6 +83,19 @@ class Ensemble(_Simulated):
         object.__setattr__(self, "observables", tuple(self.observables))
         for name in self.observables:
             observable_named(name, lambda x: x[..., 0])
+
+    @property
+    def like(self) -> tuple:
+        """And on what is observed."""
+        return (*super().like, self.observables)
+
+    def check(self) -> None:
+        """Also that the coordinates exist."""
+        super().check()
+        for name in self.observables:
+            match = _COORDINATE.fullmatch(name)
+            if match and int(match[1]) >= len(self.start()):
+                raise ValueError(f"observable {name!r} must be a coordinate below d = {len(self.start())}.")
 
     def compute(self, replicates: range) -> Moments:
         """Moments over these replicates; diverged ones are counted in them."""
@@ -106,12 +125,21 @@ class Escape(_Simulated):
         if self.axis is not None:
             require_count("axis", self.axis, least=0, why="it is a coordinate's index")
 
+    @property
+    def like(self) -> tuple:
+        """And on what is watched."""
+        return (*super().like, self.axis)
+
+    def check(self) -> None:
+        """Also that the axis exists."""
+        super().check()
+        if self.axis is not None and self.axis >= len(self.start()):
+            raise ValueError(f"axis must be < {len(self.start())}, the dimension, got {self.axis}.")
+
     def compute(self, replicates: range) -> ExitTimes:
         """Exit times over these replicates."""
-        self._require_same_names()
+        self.check()
         start = self.start()
-        if self.axis is not None and self.axis >= len(start):
-            raise ValueError(f"axis must be < {len(start)}, the dimension, got {self.axis}.")
         return first_exit(
             self.kernel(self.side), start, self.inside, max_steps=self.steps, n=replicates.stop, seed=self.seed,
             replicates=replicates,
@@ -173,8 +201,16 @@ def _exit_rows(exits: ExitTimes) -> list[Row]:
         _row("exit time, restricted mean", last, end, exits.restricted_mean(), exits.diverged),
         _row("exit time, median", last, end, Estimate(median, float("nan"), exits.n, "Monte Carlo"), exits.diverged),
     ]
+    rows[0] |= dict(zip(("low", "high"), _wilson(exits.n - exits.censored, exits.n), strict=True))
     rows[-1] |= {"low": low, "high": high}
     return rows
+
+
+def _wilson(k: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a fraction k/n: inside [0, 1], and not a point at 0 or n."""
+    z = 1.959963984540054
+    centre, half = k + z * z / 2, z * math.sqrt(k * (n - k) / n + z * z / 4)
+    return max(0.0, (centre - half) / (n + z * z)), min(1.0, (centre + half) / (n + z * z))
 
 
 def _row(name: str, step: int, time: float, e: Estimate, diverged: int) -> Row:

@@ -34,15 +34,19 @@ class Chunk:
 class Plan:
     """Which units are missing, cut lazily into chunks, sized by the pace measured so far."""
 
-    def __init__(self, cells: Sequence[Cell], index: Index, *, n: int, shard: tuple[int, int] = (0, 1)) -> None:
+    def __init__(self, cells: Sequence, index: Index, *, n: int, shard: tuple[int, int] = (0, 1)) -> None:
         """Look up every cell once; ``shard = (i, of)`` takes the i-th of equal shares of all units."""
         require_count("n", n, least=1, why="it is the number of replicates")
+        if len(cells) == 0:
+            raise ValueError("cells must hold at least one cell, got none.")
         i, of = shard
         if not 0 <= i < of:
             raise ValueError(f"shard must be (i, of) with 0 <= i < of, got {shard}.")
         self.cells = cells
         self.units = -(-n // UNIT)
-        self.pace: dict[tuple, float] = {}
+        self._pace: dict[str, float] = {}  # of the cell being cut: others may cost a hundred times as much
+        self._current = ""
+        self.is_whole = of == 1
         total = len(cells) * self.units
         self._low, self._high = total * i // of, total * (i + 1) // of
         self._holes: list[tuple[int, int, int]] = []  # (cell, first, stop)
@@ -66,20 +70,21 @@ class Plan:
         """The missing chunks, cell by cell."""
         for c, first, stop in self._holes:
             cell = self.cells[c]
-            text = canonical(cell)
+            self._current = text = canonical(cell)
             while first < stop:
-                count = node_at(first, stop, most=self._affordable(cell))
+                count = node_at(first, stop, most=self._affordable(text))
                 yield Chunk(cell, text, first, count)
                 first += count
 
-    def _affordable(self, cell: Cell) -> int:
-        """Units that take about two seconds; one while the pace is not known."""
-        pace = self.pace.get(cell.like)
-        return 1 if pace is None else int(min(max(_TARGET / (pace * UNIT * cell.work), 1), _MOST_UNITS))
+    def _affordable(self, text: str) -> int:
+        """Units that take about two seconds by this cell's own pace; one while that is not known."""
+        seconds = self._pace.get(text)
+        return 1 if seconds is None else int(min(max(_TARGET / seconds, 1), _MOST_UNITS))
 
     def measured(self, chunk: Chunk, seconds: float) -> None:
-        """Learn the seconds per work from a chunk."""
-        self.pace[chunk.cell.like] = max(seconds / (len(chunk.replicates) * chunk.cell.work), 1e-12)
+        """Learn the seconds per unit of a cell that has more to do."""
+        if chunk.text == self._current:
+            self._pace = {chunk.text: max(seconds / chunk.count, 1e-9)}
 
 
 def gaps(low: int, high: int, nodes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -204,6 +206,7 @@ def collect(
     folder: Path,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    partial: bool = False,
 ) -> None:
     """Write the results in a store as one table: .csv and .json in long form, .nc for xarray.
 
@@ -211,6 +214,7 @@ def collect(
     ----------
     folder : the store
     output : a .csv, .json or .nc file
+    partial : be content with what there is; by default cells with fewer replicates than a run asked for are exit 3
     """
     from .collecting import FORMATS
     from .sweeping import collect as gather
@@ -218,9 +222,11 @@ def collect(
     _require_writable(output, tuple(FORMATS))
     rows, collection = gather(folder, output)
     print(f"wrote {rows} rows to {output.name}", file=sys.stderr)
-    if collection.incomplete:
+    if collection.incomplete and not partial:
         first = collection.incomplete[0]
-        raise StoreFailed(f"{len(collection.incomplete)} cells are incomplete ({first}): run the same sweep again.")
+        raise StoreFailed(
+            f"{len(collection.incomplete)} cells are incomplete ({first}): run the same sweep again, or pass --partial."
+        )
 
 
 @app.command
@@ -403,6 +409,8 @@ def _set_threads(threads: int | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: 0 done, 1 a check failed, 2 usage, 3 results incomplete, 130 interrupted."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         app(arguments, exit_on_error=True, print_error=True)
     except KeyboardInterrupt:
@@ -413,6 +421,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _leave(str(failed), 3)
     except (Usage, ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         _leave(str(error), 2)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _leave(message: str, code: int) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
@@ -38,11 +39,14 @@ class Collection:
         """All cells that the store's runs asked for, or, without a run's grid, all that it holds."""
         wanted: dict[str, int] = {}
         for run in store.runs():
-            if "grid" in run:
-                units = -(-int(run["n"]) // UNIT)
-                for cell in Grid.from_document(run["grid"]):
-                    text = canonical(cell)
-                    wanted[text] = max(units, wanted.get(text, 0))
+            try:
+                units, grid = -(-int(run["n"]) // UNIT), Grid.from_document(run["grid"])
+                texts = [canonical(cell) for cell in grid]
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                print(f"left out a run that this version cannot read: {error}", file=sys.stderr)
+                continue
+            for text in texts:
+                wanted[text] = max(units, wanted.get(text, 0))
         return cls(store, wanted or dict.fromkeys(store.cells(), 1))
 
     def rows(self) -> Iterator[Row]:
@@ -74,7 +78,11 @@ def write_table(rows: Iterator[Row], path: Path) -> int:
     found = list(rows)
     if not found:
         raise StoreFailed("the store holds no finished chunk yet: nothing to collect.")
-    put(path, FORMATS[path.suffix](found))
+    content = FORMATS[path.suffix](found)
+    try:
+        put(path, content)
+    except OSError as error:
+        raise StoreFailed(f"cannot write {path}: {error.strerror}. The store is as it was.") from error
     return len(found)
 
 
@@ -103,7 +111,7 @@ def _netcdf(rows: list[Row]) -> bytes:
         import xarray
     except ModuleNotFoundError as missing:
         raise ModuleNotFoundError(".nc needs xarray, h5netcdf and h5py: pip install 'sdesam[netcdf]'.") from missing
-    settings = [name for name in rows[0] if name not in ("observable", *_VALUES)]
+    settings = list(dict.fromkeys(name for row in rows for name in row if name not in ("observable", *_VALUES)))
     cells = {key: i for i, key in enumerate(dict.fromkeys(tuple(row.get(k) for k in settings) for row in rows))}
     names = {name: i for i, name in enumerate(dict.fromkeys(row["observable"] for row in rows))}
     saves: dict[tuple, list[Row]] = {}

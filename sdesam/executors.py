@@ -6,13 +6,18 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
-__all__ = ["Pool", "Serial", "interruptible"]
+from .failures import StoreFailed
+
+__all__ = ["Pool", "Serial", "follow_the_driver", "interruptible", "stop_at_once", "stopping"]
+
+_MOST_DEATHS = 5
 
 
 class Serial(Executor):
@@ -35,11 +40,11 @@ class Pool:
 
     def __init__(self, executor: Executor | None, workers: int | None) -> None:
         self.width = workers or getattr(executor, "_max_workers", None) or os.cpu_count() or 1
-        self._own = executor is None
+        self._own, self._deaths = executor is None, 0
         self._executor = executor or self._new()
 
     def _new(self) -> Executor:
-        return ProcessPoolExecutor(self.width, mp_context=get_context("spawn"), initializer=_ignore_interrupts)
+        return ProcessPoolExecutor(self.width, mp_context=get_context("spawn"), initializer=follow_the_driver)
 
     def submit(self, fn: Callable[..., Any], *arguments: Any) -> Future:
         """Submit, or return the failure as a future."""
@@ -53,21 +58,58 @@ class Pool:
 
     def renew_if_broken(self, error: BaseException) -> None:
         """A dead worker breaks a process pool for good: take another."""
-        if self._own and isinstance(error, BrokenExecutor) and getattr(self._executor, "_broken", True):
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            self._executor = self._new()
+        if not self._own or not isinstance(error, BrokenExecutor) or not getattr(self._executor, "_broken", True):
+            return
+        self._deaths += 1
+        if self._deaths > _MOST_DEATHS:
+            raise StoreFailed(
+                f"the workers died {self._deaths} times without finishing a chunk: too little memory, a script without "
+                "if __name__ == '__main__', or cells that a new process cannot import. What was saved stays."
+            ) from error
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor = self._new()
+
+    def succeeded(self) -> None:
+        """A chunk came back: the workers live."""
+        self._deaths = 0
 
     def __enter__(self) -> Pool:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._own:
-            self._executor.shutdown(wait=True, cancel_futures=True)
+            stop_at_once(self._executor) if kind else self._executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
-    """A Ctrl-C on a terminal reaches the workers too; the driver decides."""
+def follow_the_driver() -> None:
+    """A worker's start: Ctrl-C reaches it too, but the driver decides; when the driver is gone, so is the worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_the_driver, daemon=True).start()
+
+
+def _leave_with_the_driver() -> None:
+    parent = parent_process()
+    while parent is not None and parent.is_alive():
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def stop_at_once(executor: Executor) -> None:
+    """End a pool's processes in the middle of their work."""
+    processes = list((getattr(executor, "_processes", None) or {}).values())  # shutdown forgets them
+    executor.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+
+
+@contextmanager
+def stopping(executor: Executor) -> Iterator[None]:
+    """End the processes at once when the body is left by an exception, Ctrl-C and SIGTERM included."""
+    try:
+        yield
+    except BaseException:
+        stop_at_once(executor)
+        raise
 
 
 @contextmanager

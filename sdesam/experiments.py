@@ -24,6 +24,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -176,16 +177,22 @@ def load(path: Path) -> ModuleType:
 
 
 # ----------------------------------------------------------------- running one
-def execute(path: Path, folder: Path, *, smoke: bool, results_folder: Path | None = None) -> dict[str, Any]:
+def execute(
+    path: Path, folder: Path, *, smoke: bool, results_folder: Path | None = None, expected_hash: str | None = None
+) -> dict[str, Any]:
     """Run a script and write ``<id>.pdf .png .csv .json`` into ``folder``; returns the record plus its seconds.
 
     With a results folder, finished parts are kept there under the hash of the sources: an interrupted run resumes, and
     one with unchanged sources and config only redraws.  One torch thread: the ensembles are small, and the bits of a
-    run must not depend on the machine's load.
+    run must not depend on the machine's load.  Raises ``RuntimeError`` when the sources are not those of
+    ``expected_hash``: they were edited after the run began.
     """
     import torch
 
     torch.set_num_threads(1)
+    sources = source_hash(path)
+    if expected_hash not in (None, sources):
+        raise RuntimeError(f"the sources changed while the experiments ran: run {path.stem} again.")
     script = load(path)
     config = script.SMOKE if smoke else script.Config()
     began = time.perf_counter()
@@ -231,11 +238,21 @@ def unexpected(record: Mapping[str, Any]) -> list[str]:
 
 def source_hash(script: Path) -> str:
     """SHA-256 over the package's sources and the script: what produced the numbers."""
-    package = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in [*sorted(package.rglob("*.py")), package / "sdesam.mplstyle", script]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    digest = _package_hash().copy()
+    digest.update(script.name.encode() + b"\0" + script.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+@lru_cache(maxsize=1)
+def _package_hash() -> Any:
+    """The package as this process found it when it began: later edits are not what it runs."""
+    package, digest = Path(__file__).parent, hashlib.sha256()
+    for path in [*sorted(package.rglob("*.py")), package / "sdesam.mplstyle"]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest
+
+
+_package_hash()
 
 
 def _record(script: ModuleType, path: Path, config: Any, results: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -11,13 +11,15 @@ from typing import Any, overload
 
 from .cells import CELLS, Ensemble, Escape
 from .setting import SIDES, fingerprint
-from .validation import nearest
+from .validation import nearest, require_positive
 
 __all__ = ["Grid", "read_grid"]
 
 _LISTS = ("x0", "observables")  # their values are lists themselves
 _DERIVED = ("landscape_is", "method_is")
 _HORIZON = "horizon"
+_TEXTS = ("landscape", "method", "side", "dtype", "device", "observables")
+_COUNTS = ("steps", "substeps", "seed", "saves", "batch_size", "batches", "axis")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +98,8 @@ class Grid(Sequence):
 
 
 def _steps(horizon: float, eta: float) -> int:
+    require_positive("horizon", horizon, "it is the model time of a run")
+    require_positive("eta", eta, "it is the learning rate")
     steps = horizon / eta
     if not abs(steps - round(steps)) <= 1e-9 * steps:
         raise ValueError(f"horizon must be a whole number of steps of eta = {eta}, got {horizon}: {steps:.6g} steps.")
@@ -121,6 +125,10 @@ def read_grid(path: Path) -> tuple[Grid, int | None]:
     if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
         raise ValueError(f"n must be an integer >= 1, got {n!r}: it is the number of replicates.")
     document.setdefault("side", list(SIDES))
+    known = {entry.name for kind in CELLS.values() for entry in fields(kind)} - set(_DERIVED) | {_HORIZON, "n"}
+    for name in document:
+        if name not in known:
+            raise ValueError(f"{name!r} is no key of a grid: {nearest(name, known)}")
     axes = {name: _axis(name, value) for name, value in document.items()}
     return Grid(Escape if "exit_at" in axes else Ensemble, axes), n
 
@@ -128,7 +136,25 @@ def read_grid(path: Path) -> tuple[Grid, int | None]:
 def _axis(name: str, value: Any) -> tuple:
     if isinstance(value, dict):
         raise ValueError(f"{name} must be a value or a list of values, got a table: a grid has no sections.")
+    _require_type(name, value, depth=2 if name in _LISTS else 1)
+    if name in _LISTS and not isinstance(value, list):
+        raise ValueError(f"{name} must be a list, got {value!r}: write [{value!r}].")
     if name in _LISTS:
         nested = isinstance(value, list) and all(isinstance(v, list) for v in value)
         return tuple(tuple(v) for v in value) if nested else (tuple(value),)
     return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _require_type(name: str, value: Any, depth: int) -> None:
+    """Numbers where numbers belong, texts where texts do; lists no deeper than the field's values allow."""
+    if isinstance(value, list):
+        if depth == 0:
+            raise ValueError(f"{name} must hold plain values, got the list {value!r} inside a list.")
+        for part in value:
+            _require_type(name, part, depth - 1)
+        return
+    text = name in _TEXTS
+    if isinstance(value, bool) or not isinstance(value, str if text else int | float):
+        raise ValueError(f"{name} must be {'a text' if text else 'a number'}, got {value!r}.")
+    if name in _COUNTS and not isinstance(value, int):
+        raise ValueError(f"{name} must be an integer, got {value!r}.")

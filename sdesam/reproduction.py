@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .experiments import execute, find_experiments, load, parts_folder, unexpected
+from .executors import follow_the_driver, stopping
+from .experiments import execute, find_experiments, load, parts_folder, source_hash, unexpected
 from .report import build_report, read_records
 from .validation import nearest
 
@@ -137,8 +138,12 @@ def _run_all(
     workers = min(len(scripts), jobs or os.cpu_count() or 1)
     longest_first = sorted(scripts.values(), key=lambda path: -load(path).MINUTES)
     began = time.perf_counter()
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(execute, p, folder, smoke=smoke, results_folder=results) for p in longest_first]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=follow_the_driver) as pool, stopping(pool):
+        futures = [
+            pool.submit(execute, p, folder, smoke=smoke, results_folder=results, expected_hash=source_hash(p))
+            for p in longest_first
+        ]
         records = []
         for path, future in zip(longest_first, futures, strict=True):
             try:

@@ -77,6 +77,8 @@ class Setting:
         require_nonnegative("sigma", self.sigma, "it is the standard deviation of the gradient noise")
         require_count("substeps", self.substeps, least=1, why="it is the number of integrator steps per optimizer step")
         require_count("seed", self.seed, least=0, why="it names the streams")
+        if self.seed >= 2**64:
+            raise ValueError(f"seed must be < 2**64, got {self.seed}: it names the run's streams.")
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}.")
         if self.batches is not None:
@@ -140,8 +142,13 @@ class Setting:
         return subcycle(integrator(sde, self.eta / self.substeps), self.substeps)
 
 
-@lru_cache(maxsize=64)
 def _scene(landscape: str) -> Scene:
+    return _scene_of(landscape, fingerprint(landscape))
+
+
+@lru_cache(maxsize=64)
+def _scene_of(landscape: str, meaning: str) -> Scene:
+    """Loaded once for each content of a file: an edited one is loaded anew."""
     return find_landscape(landscape)
 
 
@@ -170,17 +177,25 @@ def note_of(setting: Setting) -> None:
 
 
 # ----------------------------------------------------------------- what a name stands for
-@lru_cache(maxsize=256)
 def fingerprint(reference: str) -> str:
     """What a name or ``file.py:function`` stands for, as 16 hexadecimal digits: the file's bytes, or all constants.
 
-    Two results belong together only where these agree, so it is part of a cell.
+    Two results belong together only where these agree, so it is part of a cell.  Raises ``ValueError`` for a name that
+    is no landscape, or a file that cannot be read.
     """
+    if ".py:" not in reference:
+        return _fingerprint_of_name(reference)
+    file = Path(reference.rpartition(":")[0])
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise ValueError(f"{reference!r}: there is no file {str(file)!r} ({error.strerror}).") from error
+
+
+@lru_cache(maxsize=64)
+def _fingerprint_of_name(name: str) -> str:
     digest = hashlib.sha256()
-    if ".py:" in reference:
-        digest.update(Path(reference.rpartition(":")[0]).read_bytes())
-    else:
-        _feed(digest, find_landscape(reference).landscape)
+    _feed(digest, find_landscape(name).landscape)
     return digest.hexdigest()[:16]
 
 

@@ -118,10 +118,15 @@ class Store:
         if not mark.exists():
             if not create:
                 raise StoreFailed(f"{self.folder} is no store: it has no store.json. Give the --out folder of a sweep.")
-            if self.folder.is_dir() and any(not p.name.startswith(".") for p in self.folder.iterdir()):
+            if self.folder.is_dir() and self._is_foreign() and not mark.exists():
                 raise StoreFailed(f"{self.folder} must be empty or a store, it holds other files: give another --out.")
             self._put(mark, json.dumps({"schema": SCHEMA, "sdesam": _version()}).encode())
         _require_schema(mark)
+
+    def _is_foreign(self) -> bool:
+        """Whether the folder holds what no store does; another writer may be creating it at this moment."""
+        own = ("store.json", "chunks", "runs")
+        return any(p.name not in own and not p.name.startswith(".") for p in self.folder.iterdir())
 
     # ------------------------------------------------------------- writing
     def write(self, text: str, first: int, count: int, sums: Sums) -> None:
@@ -133,7 +138,8 @@ class Store:
             When the disk is full or the folder read-only; what was saved before stays.
         """
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, cell=np.array(text), **sums.arrays())
+        node = np.array([first, count])
+        np.savez_compressed(buffer, allow_pickle=False, cell=np.array(text), node=node, **sums.arrays())
         key = key_of(text).hex()
         folder = self.folder / "chunks" / key[:3]
         self._put(folder / f"{key}.{first}-{count}.{buffer.tell()}.npz", buffer.getvalue())
@@ -183,8 +189,9 @@ class Store:
         found = self._arrays(path)
         if found is None:
             return None
-        if str(found.pop("cell", "")) != text:
-            self._set_aside(path, "it belongs to another cell")
+        name, node = _NAME.fullmatch(path.name), found.pop("node", np.zeros(2)).tolist()
+        if str(found.pop("cell", "")) != text or not name or node != [int(name[2]), int(name[3])]:
+            self._set_aside(path, "it belongs to another cell, or to other units")
             return None
         try:
             return sums.from_arrays(found)

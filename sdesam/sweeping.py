@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
@@ -22,7 +24,7 @@ from .executors import Serial
 from .failures import StoreFailed
 from .grids import Grid
 from .store import SCHEMA, Store, canonical
-from .sweeps import SweepReport, run_sweep
+from .sweeps import SweepReport, carry_out
 from .validation import require_count
 
 __all__ = ["Means", "collect", "dry_run", "escape_table", "sweep"]
@@ -61,7 +63,8 @@ class Means:
         if self.shard is None:
             return 0, 1
         i, slash, of = self.shard.partition("/")
-        if not (slash and i.isdigit() and of.isdigit() and int(i) < int(of)):
+        plain = i.isascii() and i.isdigit() and of.isascii() and of.isdigit()
+        if not (slash and plain and int(i) < int(of)):
             raise ValueError(f"shard must be i/n with i = 0..n-1, got {self.shard!r}.")
         return int(i), int(of)
 
@@ -85,7 +88,9 @@ def _dask(scheduler: str | None, workers: int | None) -> Iterator[tuple[Executor
         raise ModuleNotFoundError("--executor dask needs distributed: pip install 'sdesam[dask]'.") from missing
     if scheduler is None:
         n = workers or os.cpu_count() or 1
-        with LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address="") as local, Client(local) as client:
+        with _deaf_to_interrupts():  # inherited: a Ctrl-C on a terminal is for the driver to decide
+            local = LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address="")
+        with local, Client(local) as client:
             yield client.get_executor(pure=False), n
     else:
         try:
@@ -95,6 +100,18 @@ def _dask(scheduler: str | None, workers: int | None) -> Iterator[tuple[Executor
         with client:
             client.wait_for_workers(1, timeout=120)
             yield client.get_executor(pure=False), workers or _cores(client)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _cores(client: Any) -> int:
@@ -121,13 +138,15 @@ def sweep(grid: Grid, n: int, folder: Path, means: Means, command: str) -> Sweep
     StoreFailed
         When results cannot be written.
     """
-    _try_out(grid)
+    first = Plan(grid, {}, n=n)  # every cell is made before anything is stored
+    _try_out(first)
     store = Store(folder)
+    plan = Plan(grid, index, n=n, shard=means.share) if (index := store.index()) or means.shard else first
     name = f"{time.strftime('%Y%m%dT%H%M%S')}-{platform.node()}-{os.getpid()}"
     run = provenance(command) | {"n": n, "shard": means.shard, "grid": grid.document()}
     store.log_run(name, run)
     with means.open() as (executor, workers):
-        report = run_sweep(grid, store, executor, n=n, workers=workers, shard=means.share, progress=True)
+        report = carry_out(plan, store, executor, workers=workers, progress=True)
     done = {"chunks": report.computed, "failed": report.failed, "interrupted": report.interrupted}
     store.log_run(name, run | done | {"finished": time.ctime(), "set aside": store.set_aside})
     return report
@@ -135,9 +154,9 @@ def sweep(grid: Grid, n: int, folder: Path, means: Means, command: str) -> Sweep
 
 def dry_run(grid: Grid, n: int, folder: Path, means: Means) -> dict[str, Any]:
     """Cells, missing units and an estimate of the time, from a few steps of one cell of each kind."""
-    _try_out(grid)
     index = Store(folder, create=False).index() if (folder / "store.json").exists() else {}
     plan = Plan(grid, index, n=n, shard=means.share)
+    _try_out(plan)
     seconds = 0.0
     for cell, work in plan.work_by_kind.values():
         seconds += work * _seconds_per_work(cell)
@@ -151,22 +170,19 @@ def dry_run(grid: Grid, n: int, folder: Path, means: Means) -> dict[str, Any]:
 def _seconds_per_work(cell: Any) -> float:
     steps = min(cell.steps, _PROBE_STEPS)
     short = replace(cell, steps=steps, saves=1) if isinstance(cell, Ensemble) else replace(cell, steps=steps)
-    short.compute(range(1))  # imports and first calls
+    try:
+        short.compute(range(1))  # imports and first calls
+    except Exception as error:
+        raise ValueError(f"{cell} cannot be computed: {type(error).__name__}: {error}") from error
     began = time.perf_counter()
     short.compute(range(UNIT))
     return (time.perf_counter() - began) / (UNIT * short.work)
 
 
-def _try_out(grid: Grid) -> None:
-    """Build one kernel of each kind, so that a setting that cannot run says so before the sweep."""
-    seen = set()
-    for i in range(len(grid)):
-        if len(seen) >= 64:
-            return
-        cell = grid[i]
-        if cell.like not in seen:
-            seen.add(cell.like)
-            cell.kernel(cell.side).init(cell.start()[None])
+def _try_out(plan: Plan) -> None:
+    """Check one missing cell of each kind, so that a setting that cannot run says so before anything is stored."""
+    for cell, _ in plan.work_by_kind.values():
+        cell.check()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def collect(folder: Path, output: Path) -> tuple[int, Collection]:

@@ -8,6 +8,7 @@ collected sums are the same bits: see ``folds``.
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from .engine.progress import reporting
 from .executors import Pool, interruptible
 from .store import Cell, Store, canonical, key_of
 
-__all__ = ["SweepReport", "run_sweep"]
+__all__ = ["SweepReport", "carry_out", "run_sweep"]
 
 _TRIES = 3
 
@@ -46,7 +47,7 @@ class SweepReport:
 
 # ----------------------------------------------------------------- the driver
 def run_sweep(
-    cells: Sequence[Cell],
+    cells: Sequence,
     store: Store,
     executor: Executor | None = None,
     *,
@@ -77,16 +78,31 @@ def run_sweep(
     ValueError
         For no cells, or a bad n or shard.
     """
-    if len(cells) == 0:
-        raise ValueError("cells must hold at least one cell, got none.")
-    plan = Plan(cells, store.index(), n=n, shard=shard)
+    if executor is None and len(cells) and not _importable(cells[0]):
+        raise ValueError(
+            f"cells of {type(cells[0]).__name__} must be defined in a file that a new process can import: put them "
+            "into a module, or pass executor=Serial()."
+        )
+    return carry_out(Plan(cells, store.index(), n=n, shard=shard), store, executor, workers=workers, progress=progress)
+
+
+def _importable(cell: Cell) -> bool:
+    return type(cell).__module__ != "__main__" or hasattr(sys.modules["__main__"], "__file__")
+
+
+def carry_out(
+    plan: Plan, store: Store, executor: Executor | None, *, workers: int | None, progress: bool
+) -> SweepReport:
+    """Compute a plan's missing chunks; see ``run_sweep``."""
+    cells = plan.cells
     report = SweepReport(cells=len(cells))
     if plan.missing:
         pool = Pool(executor, workers)
         with pool, interruptible() as stop, reporting(progress, math.ceil(plan.work), "sweep") as advance:
             _drive(plan, store, pool, stop, advance, report)
             report.interrupted = stop.is_set()
-    report.complete = len(cells) if not (report.failed or report.interrupted) else _complete(cells, store, plan.units)
+    whole = plan.is_whole and not (report.failed or report.interrupted)
+    report.complete = len(cells) if whole else _complete(cells, store, plan.units)
     return report
 
 
@@ -135,6 +151,7 @@ def _flow(
                 again.append((chunk, f"{type(error).__name__}: {error}"))
                 pool.renew_if_broken(error)
                 continue
+            pool.succeeded()
             store.write(chunk.text, chunk.first, chunk.count, sums)
             plan.measured(chunk, seconds)
             report.computed += 1

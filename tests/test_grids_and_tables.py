@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from test_cli import call
 
-from sdesam.cells import Ensemble, Escape, cell_of
+from sdesam.cells import Ensemble, Escape, cell_of, rows_of
 from sdesam.grids import Grid, read_grid
 from sdesam.setting import fingerprint
 from sdesam.store import canonical
@@ -91,7 +91,6 @@ def test_an_edited_file_is_another_cell(tmp_path, monkeypatch):
     reference = f"{file}:f"
     cell = Ensemble(reference, "sgd", eta=0.1, steps=10, x0=(1.0,))
     file.write_text("def f(x): return (x * x).sum(-1) / 2\n")
-    fingerprint.cache_clear()
     assert canonical(Ensemble(reference, "sgd", eta=0.1, steps=10, x0=(1.0,))) != canonical(cell)
     with pytest.raises(ValueError, match="changed since this cell was made"):
         cell.compute(range(10))
@@ -129,7 +128,19 @@ BAD = {
     "n": (dict(n="0"), "n must be an integer >= 1", ""),
     "table": (dict(rho="{a = 1}"), "a grid has no sections", ""),
     "x0": (dict(x0="[1.0, 2.0, 3.0]"), "x0 must have 2 numbers", ""),
-    "text": (dict(eta='"large"'), "eta", ""),
+    "text": (dict(eta='"large"'), "eta must be a number, got 'large'", ""),
+    "flag": (dict(rho="true"), "rho must be a number, got True", ""),
+    "number": (dict(landscape="3"), "landscape must be a text, got 3", ""),
+    "nested": (dict(method='[["sgd"]]'), "inside a list", ""),
+    "plain x0": (dict(x0="1.0"), "x0 must be a list, got 1.0", ""),
+    "horizon text": (dict(horizon='"0.5"'), "horizon must be a number", ""),
+    "horizon nan": (dict(horizon="nan"), "horizon must be finite", ""),
+    "horizon inf": (dict(horizon="inf"), "horizon must be finite", ""),
+    "eta zero": (dict(eta="0.0"), "eta must be > 0", ""),
+    "fraction": (dict(substeps="1.5"), "substeps must be an integer", ""),
+    "coordinate": (dict(observables='["x[7]"]'), "must be a coordinate below d = 2", ""),
+    "axis": (dict(exit_at="0.5", axis="5", saves=None), "axis must be < 2", ""),
+    "large seed": (dict(seed=str(2**64)), "seed must be < 2**64", ""),
     "seed": (dict(seed="-1"), "seed must be >= 0", ""),
 }
 
@@ -172,6 +183,56 @@ def test_sweep_collect_and_resume(capsys, tmp_path, grid):
     tighter = list(csv.DictReader((tmp_path / "b.csv").read_text().splitlines()))
     last = [float(r["stderr"]) for r in rows if r["observable"] == "f" and r["step"] != "0"]
     assert [float(r["stderr"]) for r in tighter if r["observable"] == "f" and r["step"] != "0"] < last
+
+
+def test_a_refused_or_foreign_run_does_not_spoil_a_store(capsys, tmp_path, grid):
+    store = tmp_path / "s"
+    call(capsys, "sweep", str(grid), "--out", str(store), "--executor", "serial")
+    assert call(capsys, "sweep", edited(grid, x0="[nan, 0.0]"), "--out", str(store))[0] == 2
+    assert call(capsys, "collect", str(store), "-o", str(tmp_path / "a.csv"))[0] == 0
+    (store / "runs" / "z.json").write_text('{"n": 1, "grid": {"kind": "Foo", "axes": {}, "stands_for": {}}}')
+    code, _, err = call(capsys, "collect", str(store), "-o", str(tmp_path / "a.csv"))
+    assert code == 0 and "left out a run" in err
+    edited(grid)
+    call(capsys, "sweep", str(grid), "--out", str(store), "--executor", "serial", "--n", "4096")
+    files = sorted(store.rglob("*.npz"))
+    files[-1].unlink()
+    assert call(capsys, "collect", str(store), "-o", str(tmp_path / "a.csv"))[0] == 3
+    assert call(capsys, "collect", str(store), "-o", str(tmp_path / "a.csv"), "--partial")[0] == 0
+
+
+def test_two_kinds_of_cells_in_one_netcdf(capsys, tmp_path, grid):
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("h5py")
+    store = str(tmp_path / "s")
+    call(capsys, "sweep", str(grid), "--out", store, "--executor", "serial")
+    edited(grid, exit_at="[0.05, 0.2]", saves=None)
+    call(capsys, "sweep", str(grid), "--out", store, "--executor", "serial")
+    assert call(capsys, "collect", store, "-o", str(tmp_path / "a.nc"))[0] == 0
+    with xarray.open_dataset(tmp_path / "a.nc", engine="h5netcdf") as data:
+        assert data.sizes["cell"] == 8 + 16
+        assert "exit_at" in data.coords
+
+
+def test_an_edited_method_is_loaded_anew_in_the_same_process(tmp_path):
+    file = tmp_path / "meth.py"
+    values = []
+    for factor in (1, 3):
+        file.write_text(f"def g(g, x, z, *, rho): return {factor} * g(x, z)\n")
+        cell = Ensemble(
+            "saddle", f"{file}:g", eta=0.1, sigma=0.3, steps=4, saves=1, x0=(1.0, 0.0), observables=("x[0]",)
+        )
+        values.append((cell.method_is, float(cell.compute(range(64)).estimate("x[0]").value[-1])))
+    assert values[0][0] != values[1][0]
+    assert values[0][1] > values[1][1] + 0.1
+
+
+def test_fractions_have_intervals_inside_the_unit_interval():
+    exits = Escape("saddle", "sgd", eta=0.1, sigma=0.01, steps=3).compute(range(1024))
+    row = rows_of(Escape("saddle", "sgd", eta=0.1, sigma=0.01, steps=3), exits)[0]
+    assert row["value"] == 0
+    assert row["low"] == 0
+    assert row["high"] == pytest.approx(0.00374, abs=1e-4)  # 3.84/1027.84, Wilson's
 
 
 def test_the_netcdf_table_unstacks(capsys, tmp_path, grid):

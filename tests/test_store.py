@@ -106,7 +106,14 @@ def spoil_dtype(path):
     os.replace(buffer, path.with_name(f"{path.name[:64]}.{first}.{buffer.stat().st_size}.npz"))
 
 
-SPOILS = [spoil_truncate, spoil_empty, spoil_bits, spoil_foreign, spoil_other_cell, spoil_dtype]
+def spoil_other_units(path):
+    """A whole chunk under the name of other units."""
+    key, node, size, suffix = path.name.split(".")
+    first, count = node.split("-")
+    path.rename(path.with_name(f"{key}.{first}-{2 * int(count)}.{size}.{suffix}"))
+
+
+SPOILS = [spoil_truncate, spoil_empty, spoil_bits, spoil_foreign, spoil_other_cell, spoil_dtype, spoil_other_units]
 
 
 @pytest.mark.parametrize("spoil", SPOILS, ids=lambda f: f.__name__[6:])

@@ -15,6 +15,7 @@ from toy_cells import Toy, ensembles, toys
 from sdesam import chunks
 from sdesam.chunks import Plan
 from sdesam.executors import Serial
+from sdesam.failures import StoreFailed
 from sdesam.store import Store, canonical
 from sdesam.sweeping import Means, collect, sweep
 from sdesam.sweeps import run_sweep
@@ -33,6 +34,22 @@ if __name__ == "__main__":
     from sdesam.sweeping import Means, sweep
     report = sweep(ensembles(), {n}, Path(sys.argv[1]), Means(*sys.argv[2:]), "test")
     sys.exit(130 if report.interrupted else 0)
+"""
+
+
+SLOW = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+if __name__ == "__main__":
+    from toy_cells import toys
+    from sdesam.store import Store
+    from sdesam.sweeps import run_sweep
+    print("working", file=sys.stderr, flush=True)
+    try:
+        run_sweep(toys(4, delay=60.0), Store(sys.argv[1]), n=1024, workers=2)
+    except KeyboardInterrupt:
+        sys.exit(130)
 """
 
 
@@ -131,6 +148,52 @@ def test_what_cannot_be_computed_is_reported_and_the_rest_goes_on(tmp_path):
     assert len(report.failed) == 1
     assert "ValueError: this cell cannot be computed" in report.failed[0]
     assert '"scale":1.0' in report.failed[0]
+
+
+def test_a_shard_knows_what_it_does_not_have(tmp_path):
+    report = run_sweep(toys(8), Store(tmp_path / "s"), Serial(), n=1024, shard=(0, 2))
+    assert (report.cells, report.complete) == (8, 4)
+    assert run_sweep(toys(8), Store(tmp_path / "s"), Serial(), n=1024, shard=(1, 2)).complete == 8
+
+
+def test_a_costly_cell_after_a_cheap_one_begins_small():
+    plan = Plan(toys(2), {}, n=1024 * 4096)
+    sizes = {0: [], 1: []}
+    for chunk in plan:
+        which = int(chunk.cell.scale) - 1
+        plan.measured(chunk, (0.001, 2.0)[which] * chunk.count)
+        sizes[which].append(chunk.count)
+    assert max(sizes[0]) == 1024
+    assert max(sizes[1]) == 1
+
+
+def test_workers_that_only_die_end_the_sweep(tmp_path):
+    cells = [Toy(float(i), trouble="die") for i in range(9)]
+    store = Store(tmp_path / "s")
+    with pytest.raises(StoreFailed, match="the workers died 6 times without finishing a chunk"):
+        run_sweep(cells, store, n=3 * 1024, workers=1)
+
+
+def test_many_drivers_create_one_store_together(tmp_path):
+    with ThreadPoolExecutor(8) as threads:
+        for k in range(20):
+            stores = list(threads.map(Store, [tmp_path / f"s{k}"] * 8))
+            assert len(stores) == 8
+
+
+def test_a_second_signal_stops_at_once(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(SLOW.format(tests=str(TESTS)))
+    process = subprocess.Popen([sys.executable, script, tmp_path / "s"], stderr=subprocess.PIPE)
+    assert b"working" in process.stderr.readline()
+    time.sleep(4.0)
+    for _ in "ab":
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    began = time.monotonic()
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 30  # its chunks take a minute each
 
 
 def test_no_cells_and_bad_shards(tmp_path):

@@ -33,6 +33,8 @@ class Toy:
     def compute(self, replicates):
         if self.trouble == "raise":
             raise ValueError("this cell cannot be computed")
+        if self.trouble == "die":
+            os._exit(9)
         if self.trouble and replicates.start >= 2048 and not Path(self.trouble).exists():
             Path(self.trouble).touch()
             os._exit(9)  # as the out-of-memory killer would
