@@ -10,7 +10,6 @@ import sdesam as ss
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
 T = torch.float64
-ETAS = [2.0**-k for k in range(3, 9)]
 LINE = ss.GaussianOracle(ss.LogCosh(1), 0.5)
 X = {"x": ss.coordinate(0)}
 QUADRATIC = ss.GaussianOracle(ss.Quadratic(torch.diag(torch.tensor([1.0, 2.0], dtype=T))), 0.5)
@@ -34,24 +33,6 @@ def test_closed_form_orders_of_right_and_wrong_models():
     assert [o.conclusion for o in wrong.values()] == ["order 1/2"] * 2
     fixed = run(ss.usam, rho_scale=0.3, rho_power=0.0, sde=without_rho)
     assert fixed["x"].conclusion == "does not converge"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("update", [ss.sgd, ss.usam, ss.sam, ss.dnsam_full_numerator])
-def test_coupled_orders_on_log_cosh(update):
-    sigma, start = (0.3, [2.0]) if update is ss.dnsam_full_numerator else (0.5, [1.2])
-    g = ss.GaussianOracle(ss.LogCosh(1), sigma)
-    orders = ss.weak_order(update, g, etas=ETAS, rho_scale=1.0, x0=start, horizon=1.0, observables=X)
-    assert orders["x"].conclusion == "order 1", str(orders["x"])
-    assert np.all(np.diff(orders["x"].sup_errors[:, 0]) < 0)
-
-
-@pytest.mark.slow
-def test_a_drift_without_rho_is_order_one_half():
-    orders = ss.weak_order(
-        ss.sam, LINE, etas=ETAS, rho_scale=1.0, x0=[1.2], horizon=1.0, observables=X, sde=without_rho
-    )
-    assert orders["x"].conclusion == "order 1/2", str(orders["x"])
 
 
 def test_oracle_values_of_the_sheet():
