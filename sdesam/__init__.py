@@ -9,7 +9,8 @@ One verb.  An optimizer and a discretised SDE are both a Markov kernel ``state鈦
 
 Layers, each importing from those above only: validation, failures, calculus, special, folds, statistics, quadrature,
 noise, conclusions 路 landscapes, saddles_and_valleys, finite_sums, datasets, oracles, minibatch, observables 路 updates,
-sde, one_step 路 kernels, integrators, second_order, theory 路 engine, ensembles, exits, weak_error, orders, interop 路
+sde, one_step 路 kernels, integrators, second_order, theory 路 engine, ensembles, exits, weak_error, backward,
+tubes, deterministic, orders, discriminating, interop 路
 plotting, files, experiments, report, store, chunks, executors, sweeps 路 catalogue, setting, side_by_side, cells,
 order_report, grids, collecting, sweeping, reproduction, cli.
 Names are loaded on first use, so importing the package does not import torch.
@@ -42,7 +43,9 @@ _HOME = {
     "exits": ["ExitTimes", "first_exit"],
     "weak_error": ["WeakError", "by_coupled_mc", "in_closed_form"],
     "conclusions": ["Order", "conclude"],
+    "deterministic": ["by_quadrature"],
     "orders": ["weak_order", "weak_order_of"],
+    "discriminating": ["corrected_drift", "fluctuation_order", "leading_constant"],
     "failures": ["StoreFailed"],
     "store": ["Store"],
     "sweeps": ["run_sweep"],
@@ -53,6 +56,8 @@ __all__ = sorted(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
 if TYPE_CHECKING:
     from .calculus import grad, grad_and_hessian, hessian, hvp, norm, unit
     from .conclusions import Order, conclude
+    from .deterministic import by_quadrature
+    from .discriminating import corrected_drift, fluctuation_order, leading_constant
     from .ensembles import Cloud, DivergenceWarning, simulate, trajectories
     from .exits import ExitTimes, first_exit
     from .failures import StoreFailed

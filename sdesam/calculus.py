@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Scalar", "grad", "grad_and_hessian", "hessian", "hvp", "norm", "over", "unit"]
+__all__ = ["Scalar", "derivative_along", "grad", "grad_and_hessian", "hessian", "hvp", "norm", "over", "unit"]
 
 Field = Callable[[Tensor], Tensor]
 Scalar = float | int | Tensor  # a hyper-parameter: a number, or a traced 0-dim tensor
@@ -81,6 +81,17 @@ def grad_and_hessian(f: Field) -> Callable[[Tensor], tuple[Tensor, Field]]:
         return gradient, apply
 
     return both
+
+
+def derivative_along(field: Field, x: Float[Tensor, "*points d"]) -> tuple[Tensor, Tensor]:
+    """v = field(x) and its derivative along itself, Dv v (Jacobian times vector), for a field that need be no gradient.
+
+    >>> derivative_along(lambda x: x**2, torch.tensor([1.0, 2.0]))
+    (tensor([1., 4.]), tensor([ 2., 16.]))
+    """
+    value, pullback, *_ = torch.func.vjp(field, x)
+    _, transposed, *_ = torch.func.vjp(lambda u: pullback(u)[0], torch.zeros_like(value))
+    return value, transposed(value)[0]
 
 
 def hvp(f: Field) -> Callable[[Tensor, Tensor], Tensor]:

@@ -6,7 +6,8 @@ Slopes do not decide: on affordable eta right models show 0.81-1.05 and wrong on
 
 and the *half-order share* s = a eta_min^½/err(eta_min) tells how much of the smallest error is of order 1/2: near 0 for
 a right drift, 0.5-1 for a wrong one.  Its standard error is about 7.4 times the relative error of a point with six eta
-halving each time.
+halving each time.  The same rule with other powers tells order 1 from 3/2, and 1 from 2: the share is that of the first
+power, and the order claimed is the second.
 
 Source: derived for this project, and tested on deterministic tables (see the tests).
 """
@@ -22,10 +23,14 @@ from scipy.special import ndtri
 
 from .statistics import Estimate
 
-__all__ = ["HALF_INTEGER", "INTEGER", "Order", "conclude"]
+__all__ = ["HALF_INTEGER", "INTEGER", "SECOND", "SECOND_HALF_INTEGER", "THREE_HALVES", "Order", "conclude"]
 
 HALF_INTEGER = (0.5, 1.0, 1.5, 2.0)
 INTEGER = (0.5, 1.0, 2.0, 3.0)
+THREE_HALVES = (1.0, 1.5, 2.0, 2.5)  # a drift corrected to O(eta), rho ~ √eta
+SECOND = (1.0, 2.0, 3.0, 4.0)  # a model of order 2 at fixed rho, or without rho
+SECOND_HALF_INTEGER = (1.0, 2.0, 2.5, 3.0)  # a model of order 2, rho ~ √eta
+_ORDERS = {0.5: "order 1/2", 1.0: "order 1", 1.5: "order 3/2", 2.0: "order 2"}
 SHARE = 0.2  # |s| below it: order 1; above it: order 1/2
 STALLED = 0.9  # err(eta_min)/err(2 eta_min) above it: no convergence
 _CONSTANT = 0.1  # relative difference of b and e1 that a fit of four powers may show
@@ -39,8 +44,9 @@ class Order:
     ----------
     etas, errors : learning rates, falling, and signed errors E phi(x_k) − E phi(X) with standard errors
     slope, local_slopes : of log |err| on log eta, and between neighbours; reported, never the criterion
-    share : the half-order share s;  constant : b, to be compared with the predicted e1
-    conclusion : "order 1", "order 1/2", "does not converge" or "inconclusive"
+    share : the half-order share s (the share of the first power);  constant : b of the second, to be compared with the
+        predicted e1
+    conclusion : "order 1", "order 1/2", "does not converge" or "inconclusive" (other powers: the second, or the first)
     reason : the sentence behind it
     needed : replicates that would settle an inconclusive answer, where more of them would
     """
@@ -72,7 +78,7 @@ def conclude(
     Parameters
     ----------
     errors : values and standard errors, one per eta, in their order
-    powers : ``HALF_INTEGER`` where rho ~ √eta, ``INTEGER`` for SGD
+    powers : ``HALF_INTEGER`` where rho ~ √eta, ``INTEGER`` for SGD; the others above for finer models
     e1 : the predicted limit of err/eta, if known
 
     Raises
@@ -91,14 +97,15 @@ def conclude(
     if ratio - z * ratio_se > STALLED ** math.log2(eta[-2] / eta[-1]):
         return Order(*parts, "does not converge", f"err(eta_min)/err(next) = {ratio:.3f} > {STALLED}")
     s, half = float(share.value), z * float(share.stderr)
+    low, high = (_ORDERS[p] for p in powers[:2])
+    what = f"share of {low} {s:.3f} ± {half:.3f}"
     if s - half > SHARE:
-        return Order(*parts, "order 1/2", f"half-order share {s:.3f} ± {half:.3f} above {SHARE}")
+        return Order(*parts, low, f"{what} above {SHARE}")
     if s - half >= -SHARE and s + half <= SHARE:
         if e1 is not None and not _agrees(constant, e1, z):
             return Order(*parts, "inconclusive", f"b = {constant} does not agree with the predicted e1 = {e1:.4g}")
-        return Order(*parts, "order 1", f"half-order share {s:.3f} ± {half:.3f} within ±{SHARE}")
-    reason = f"half-order share {s:.3f} ± {half:.3f} neither within ±{SHARE} nor above"
-    return Order(*parts, "inconclusive", reason, _needed(s, half, n))
+        return Order(*parts, high, f"{what} within ±{SHARE}")
+    return Order(*parts, "inconclusive", f"{what} neither within ±{SHARE} nor above", _needed(s, half, n))
 
 
 def _agrees(constant: Estimate, e1: float, z: float) -> bool:
@@ -141,11 +148,11 @@ def _sign_changes(eta: np.ndarray, err: np.ndarray, se: np.ndarray) -> str:
 def _fit(
     eta: np.ndarray, err: np.ndarray, se: np.ndarray, n: np.ndarray, method: str, powers: tuple[float, ...]
 ) -> tuple[Estimate, Estimate]:
-    """Half-order share and b by least squares of err/eta (relative errors count alike), with the delta method."""
-    design = eta[:, None] ** np.array(powers)
-    gain = np.linalg.pinv(design / eta[:, None]) / eta  # coefficients = gain @ err
+    """Share and b by least squares of err/eta^p, p the order claimed (relative errors count alike), delta method."""
+    design, size = eta[:, None] ** np.array(powers), eta ** powers[1]
+    gain = np.linalg.pinv(design / size[:, None]) / size  # coefficients = gain @ err
     a, b = gain[0] @ err, gain[1] @ err
-    scale = eta[-1] ** 0.5
+    scale = eta[-1] ** powers[0]
     share = a * scale / err[-1]
     slope = scale * gain[0] / err[-1]  # d share/d err
     slope = slope - np.eye(len(eta))[-1] * share / err[-1]

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from .conclusions import HALF_INTEGER, INTEGER, Order, conclude
+from .deterministic import by_quadrature
 from .ensembles import Points
 from .kernels import Kernel, optimizer, unwrap
 from .observables import Observable
@@ -23,11 +24,17 @@ from .updates import sgd
 from .validation import require_nonnegative, require_positive
 from .weak_error import WeakError, by_coupled_mc, in_closed_form
 
-__all__ = ["WeakOrder", "WeakOrders", "weak_order", "weak_order_of"]
+__all__ = [
+    "WeakOrder", "WeakOrders", "clock", "concluded", "errors_at", "order_of_errors", "weak_order", "weak_order_of",
+]  # fmt: skip
 
 _PILOT = 1024
 _PRECISION = 0.007  # relative standard error of each point: the half-order share is then known to about ±0.1
 _MOST = 40_000
+_EXACT = {"closed_form": in_closed_form, "quadrature": by_quadrature}
+_ROUNDING = 1e-13
+_REFUSED = 0.1  # accuracy over error above which a computed error is not used
+Estimator = Literal["coupled", "quadrature", "closed_form"]
 Model = Callable[[Oracle, float, float], SDE]
 PairAt = Callable[[float], tuple[Kernel, SDE]]
 
@@ -101,10 +108,12 @@ def weak_order(
     x0: Points,
     horizon: float,
     observables: Mapping[str, Observable],
-    estimator: Literal["coupled", "closed_form"] = "coupled",
+    estimator: Estimator = "coupled",
     sde: Model | None = None,
     n: int | None = None,
     seed: int = 0,
+    powers: tuple[float, ...] | None = None,
+    e1: Mapping[str, float] | None = None,
 ) -> WeakOrders:
     """The weak order of an SDE as a model of an optimizer, with rho = rho_scale·eta^rho_power.
 
@@ -113,9 +122,12 @@ def weak_order(
     update : G(g, x, z, *, rho), rho not bound
     etas : at least four learning rates; horizon must be a whole number of steps of each
     observables : name -> phi
-    estimator : "coupled" (Monte Carlo on one Brownian path) or "closed_form" (affine updates, Gaussian noise)
+    estimator : "coupled" (Monte Carlo on one Brownian path), "quadrature" (deterministic, d <= 2) or "closed_form"
+        (affine updates, Gaussian noise)
     sde : ``(g, eta, rho) -> SDE``; by default the paper's model of the update, else its modified equation
     n : replicates at every eta; by default from a pilot, for a relative error of 0.7 % at each point, up to 40,000
+    powers : of the expansion, see ``conclusions``; by default half-integer ones, integer ones for SGD
+    e1 : observable -> predicted limit of err/eta, which *order 1* then has to meet; see ``leading_constant``
 
     Returns
     -------
@@ -139,10 +151,11 @@ def weak_order(
         return optimizer(bound, g, eta), model
 
     name = getattr(sde, "__name__", "a model of yours") if sde is not None else f"the model of {field.__name__}"
-    powers = INTEGER if field is sgd or rho_scale == 0 else HALF_INTEGER
+    if powers is None:
+        powers = INTEGER if field is sgd or rho_scale == 0 else HALF_INTEGER
     return weak_order_of(
         pair_at, etas, x0=x0, horizon=horizon, observables=observables, estimator=estimator, n=n, seed=seed,
-        powers=powers, model=name,
+        powers=powers, e1=e1, model=name,
     )  # fmt: skip
 
 
@@ -153,10 +166,11 @@ def weak_order_of(
     x0: Points,
     horizon: float,
     observables: Mapping[str, Observable],
-    estimator: Literal["coupled", "closed_form"] = "coupled",
+    estimator: Estimator = "coupled",
     n: int | None = None,
     seed: int = 0,
     powers: tuple[float, ...] = HALF_INTEGER,
+    e1: Mapping[str, float] | None = None,
     model: str = "a model of yours",
 ) -> WeakOrders:
     """As ``weak_order``, for any pair ``eta -> (kernel, SDE)`` on one clock.
@@ -169,15 +183,26 @@ def weak_order_of(
     require_positive("horizon", horizon, "it is the model time of the comparison")
     if not observables:
         raise ValueError("observables must name at least one function, got none.")
+    falling, steps = clock(etas, horizon)
+    per_eta = [
+        errors_at(pair_at(eta), x0, k, observables, estimator, n, seed) for eta, k in zip(falling, steps, strict=True)
+    ]
+    found = {}
+    for name in observables:
+        try:
+            errors = [e[name] for e in per_eta]
+            found[name] = order_of_errors(falling, errors, powers=powers, e1=(e1 or {}).get(name))
+        except ValueError as error:
+            raise ValueError(f"observable {name!r}: {error}") from error
+    return WeakOrders(found, model, np.array(falling))
+
+
+def clock(etas: Sequence[float], horizon: float) -> tuple[list[float], list[int]]:
+    """Four or more eta, falling, and the number of steps of each until the horizon; ``ValueError`` for all else."""
     falling = sorted((float(eta) for eta in etas), reverse=True)
     if len(falling) < 4:
         raise ValueError(f"etas must be at least four, got {falling}: the expansion of the error has four terms.")
-    steps = [_steps(horizon, eta) for eta in falling]
-    per_eta = [
-        _errors_at(pair_at(eta), x0, k, observables, estimator, n, seed) for eta, k in zip(falling, steps, strict=True)
-    ]
-    found = {name: _weak_order(name, falling, [e[name] for e in per_eta], powers) for name in observables}
-    return WeakOrders(found, model, np.array(falling))
+    return falling, [_steps(horizon, eta) for eta in falling]
 
 
 def _steps(horizon: float, eta: float) -> int:
@@ -191,7 +216,7 @@ def _steps(horizon: float, eta: float) -> int:
     return steps
 
 
-def _errors_at(
+def errors_at(
     pair: tuple[Kernel, SDE],
     x0: Points,
     steps: int,
@@ -200,10 +225,11 @@ def _errors_at(
     n: int | None,
     seed: int,
 ) -> dict[str, WeakError]:
-    if estimator == "closed_form":
-        return in_closed_form(*pair, x0, steps=steps, observables=observables)
+    """The weak errors of one pair by the estimator of that name."""
+    if estimator in _EXACT:
+        return _EXACT[estimator](*pair, x0, steps=steps, observables=observables)
     if estimator != "coupled":
-        raise ValueError(f"estimator must be 'coupled' or 'closed_form', got {estimator!r}.")
+        raise ValueError(f"estimator must be 'coupled', 'quadrature' or 'closed_form', got {estimator!r}.")
     run = partial(by_coupled_mc, *pair, x0, steps=steps, observables=observables)
     if n is not None:
         return run(n=n, seed=seed)
@@ -221,18 +247,49 @@ def _wanted(e: WeakError) -> int:
     return min(_MOST, max(_PILOT, math.ceil(_PILOT * (float(error.stderr) / (_PRECISION * size)) ** 2)))
 
 
-def _weak_order(name: str, etas: list[float], errors: list[WeakError], powers: tuple[float, ...]) -> WeakOrder:
+def order_of_errors(
+    etas: Sequence[float],
+    errors: Sequence[WeakError],
+    *,
+    powers: tuple[float, ...] = HALF_INTEGER,
+    e1: float | None = None,
+) -> WeakOrder:
+    """The weak order of one observable from its weak errors at each eta, largest eta first.
+
+    Raises
+    ------
+    ValueError
+        For fewer than four eta, or errors that vanish.
+    """
     at_end = _joined([e.error[-1] for e in errors])
-    try:
-        order = conclude(etas, at_end, powers=powers)
-    except ValueError as error:
-        raise ValueError(f"observable {name!r}: {error}") from error
+    order = concluded(np.array(etas), at_end, powers, e1)
     if np.any(at_end.heavy_tailed):
         reason = "one replicate carries over 5 % of a variance: no interval can be trusted; bound the observable"
         order = replace(order, conclusion="inconclusive", reason=reason, needed=None)
     sup = np.array([e.sup() for e in errors])
     chain, sde = (_joined([getattr(e, side)[-1] for e in errors]) for side in ("chain", "sde"))
     return WeakOrder(at_end, sup, chain, sde, order)
+
+
+def concluded(
+    etas: np.ndarray, errors: Estimate, powers: tuple[float, ...] = HALF_INTEGER, e1: float | None = None
+) -> Order:
+    """The conclusion without the cells that quadrature refuses: those known to worse than a tenth of themselves."""
+    value, off = np.abs(np.asarray(errors.value)), np.asarray(errors.stderr)
+    kept = off <= _REFUSED * value if errors.method == "quadrature" else np.ones(len(etas), bool)
+    if kept.all() or np.all(value < _ROUNDING):
+        return conclude(
+            etas, replace(errors, value=np.where(value < _ROUNDING, 0.0, errors.value)), powers=powers, e1=e1
+        )
+    bad = zip(etas[~kept], off[~kept], value[~kept], strict=True)
+    cells = ", ".join(f"eta = {eta:g} ({o:.1g} for {v:.1g})" for eta, o, v in bad)
+    refused = f"refused, their accuracy is worse than a tenth of the error: {cells}"
+    if kept.sum() >= len(powers):
+        order = conclude(etas[kept], errors[kept], powers=powers, e1=e1)
+        return replace(order, reason=f"{order.reason}; {refused}")
+    nothing = Estimate(math.nan, math.inf, 1, errors.method)
+    local = Estimate(np.full(len(etas) - 1, math.nan), np.full(len(etas) - 1, math.inf), 1, errors.method)
+    return Order(etas, errors, nothing, local, nothing, nothing, "inconclusive", refused)
 
 
 def _joined(estimates: list[Estimate]) -> Estimate:

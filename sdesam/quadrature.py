@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import cache
 
 import numpy as np
 import torch
@@ -19,8 +20,17 @@ _CUT = 8.5  # a standard normal exceeds 8.5 with probability 2e-17: below one un
 
 def hermite(order: int, m: int) -> tuple[Tensor, Tensor]:
     """Tensor Gauss-Hermite rule of N(0, I_m): exact for polynomials of degree 2·order − 1 in each variable."""
+    x, w = _hermite(order)
+    return tensor_rule(x, w, m)
+
+
+@cache
+def _hermite(order: int) -> tuple[np.ndarray, np.ndarray]:
     x, w = np.polynomial.hermite_e.hermegauss(order)
-    return tensor_rule(x, w / w.sum(), m)
+    return x, w / w.sum()
+
+
+_leggauss = cache(np.polynomial.legendre.leggauss)
 
 
 def tensor_rule(x: np.ndarray, w: np.ndarray, m: int) -> tuple[Tensor, Tensor]:
@@ -32,7 +42,7 @@ def tensor_rule(x: np.ndarray, w: np.ndarray, m: int) -> tuple[Tensor, Tensor]:
 
 def _legendre(low: Tensor, high: Tensor, order: int) -> tuple[Tensor, Tensor]:
     """Gauss-Legendre on [low, high], nodes along a new last axis."""
-    x, w = (torch.from_numpy(a).to(low) for a in np.polynomial.legendre.leggauss(order))
+    x, w = (torch.from_numpy(a).to(low) for a in _leggauss(order))
     half = ((high - low) / 2)[..., None]
     return low[..., None] + half * (x + 1), half * w
 

@@ -23,7 +23,8 @@ class Estimate:
     ----------
     value, stderr : equal shapes
     n : replicates behind each value
-    method : how it was obtained; a deterministic result has stderr 0 and says so
+    method : how it was obtained; a "deterministic" result has stderr 0 and says so, and with "quadrature" it is the
+        estimated numerical error, which intervals are made of as they are
     heavy_tailed : True where one replicate carries over 5 % of the variance: the standard error is then
         not to be trusted, and no verdict may rest on the value
     """
@@ -45,13 +46,13 @@ class Estimate:
             raise ValueError(f"level must lie in (0, 1), got {level!r}: it is a coverage probability.")
         p = (1 + level) / 2
         freedom = np.maximum(np.asarray(self.n) - 1, 1)
-        exact = self.method == "deterministic"
+        exact = self.method in ("deterministic", "quadrature")
         quantile = np.where(exact, 0.0, np.where(freedom > 1e6, ndtri(p), stdtrit(freedom, p)))
         with np.errstate(invalid="ignore"):
-            half = np.where(exact, 0.0, quantile * self.stderr)
+            half = np.where(exact, 1.0, quantile) * self.stderr
         return np.asarray(self.value) - half, np.asarray(self.value) + half
 
-    def __getitem__(self, index: int | slice) -> Estimate:
+    def __getitem__(self, index: int | slice | np.ndarray) -> Estimate:
         """The estimate at one (or some) of the saved steps."""
         shape = np.shape(self.value)
         value, stderr, n, heavy = (

@@ -39,7 +39,7 @@ def test_the_right_first_order_term_is_the_derivative_of_the_one_step_covariance
     """D/d rho at 0 of Cov(∇f_γ + rho H v): S̄H + HS̄ᵀ, not the printed term (finite difference of a quadrature)."""
     g = ss.GaussianOracle(ss.Quadratic(H), SKEW.sigma)
     x = torch.tensor([[0.4, -0.3]], dtype=T)
-    up, down = (law(ss.modified_equation(partial(ss.sam, rho=r), g, 1.0, order=48), x)[1][0] for r in (1e-3, 0.0))
+    up, down = (law(ss.modified_equation(partial(ss.sam, rho=r), g, 1.0, points=48), x)[1][0] for r in (1e-3, 0.0))
     Sbar = anisotropic_direction(SKEW.sigma)(x @ H).cross()[0]
     derivative = (up - down) / 1e-3
     torch.testing.assert_close(derivative, Sbar @ H + H @ Sbar.T, rtol=0, atol=2e-3)

@@ -302,7 +302,7 @@ def test_anisotropic_sam_covariance_is_complete_on_quadratics():
     f = ss.Quadratic(torch.tensor([[1.0, 0.6], [0.6, -0.5]], dtype=T))
     g = ss.GaussianOracle(f, SKEW.sigma)
     x = torch.tensor([[0.3, -0.2], [0.0, 0.0], [1.5, 0.5]], dtype=T)
-    exact = law(ss.modified_equation(partial(ss.sam, rho=0.7), g, 0.1, order=48), x)
+    exact = law(ss.modified_equation(partial(ss.sam, rho=0.7), g, 0.1, points=48), x)
     torch.testing.assert_close(exact, law(mc23.sam_sde(g, eta=0.1, rho=0.7), x), rtol=1e-8, atol=1e-9)
 
 

@@ -35,7 +35,7 @@ def exact(update, g, rho, eta=0.1):
     """The modified equation; rectangular Gaussian noise has no pole and gets a Hermite rule."""
     rectangular = isinstance(g, ss.GaussianOracle) and g.noise_dim != g.dim
     nodes = g.noise.nodes(16) if rectangular else None
-    return law(ss.modified_equation(partial(update, rho=rho), g, eta, order=32, nodes=nodes))
+    return law(ss.modified_equation(partial(update, rho=rho), g, eta, points=32, nodes=nodes))
 
 
 PAIRS = [
@@ -111,7 +111,7 @@ def test_sam_covariance_is_complete_on_quadratics():
     """With a constant Hessian the one-step covariance is Σ + rho(S̄H + HS̄ᵀ) + rho² H Cov(v) H, exactly."""
     g = ss.GaussianOracle(ss.Quadratic(torch.tensor([[1.0, 0.6], [0.6, -0.5]], dtype=T)), 0.4)
     x = torch.tensor([[0.3, -0.2], [0.0, 0.0], [1.5, 0.5]], dtype=T)
-    a = law(ss.modified_equation(partial(ss.sam, rho=0.7), g, 0.1, order=40), x)
+    a = law(ss.modified_equation(partial(ss.sam, rho=0.7), g, 0.1, points=40), x)
     torch.testing.assert_close(a, law(mc23.sam_sde(g, eta=0.1, rho=0.7), x), rtol=1e-10, atol=1e-11)
     factored = law(mc23.sam_factored_sde(g, eta=0.1, rho=0.7), x)
     assert float((a[1] - factored[1]).abs().max()) > 1e-3
