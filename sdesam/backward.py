@@ -77,8 +77,8 @@ def propagate(matrix: csr_array, u: np.ndarray, at: int, steps: int, substeps: i
     """E phi (steps + 1, J) at steps of ``substeps`` transitions, from node ``at``, for columns u (N, J) of phi."""
     out = np.empty((steps + 1, u.shape[1]))
     out[0] = u[at]
-    small = matrix.shape[0] <= _DENSE
-    P = np.linalg.matrix_power(matrix.toarray(), substeps) if small else matrix
+    small = len(u) <= _DENSE
+    P = np.linalg.matrix_power(np.asarray(matrix.todense()), substeps) if small else matrix
     for k in range(steps):
         for _ in range(1 if small else substeps):
             u = P @ u

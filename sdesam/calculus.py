@@ -7,6 +7,7 @@ gradient of its *sum* over replicates is the gradient of each of them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -52,11 +53,11 @@ def grad(f: Field) -> Field:
     >>> grad(lambda x: (x**3).sum(-1))(torch.tensor([1.0, 2.0]))
     tensor([ 3., 12.])
     """
+    return partial(_gradient, f)
 
-    def gradient(x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
-        return torch.func.grad(lambda y: f(y).sum())(x)
 
-    return gradient
+def _gradient(f: Field, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+    return torch.func.grad(lambda y: f(y).sum())(x)
 
 
 def grad_and_hessian(f: Field) -> Callable[[Tensor], tuple[Tensor, Field]]:
@@ -65,22 +66,24 @@ def grad_and_hessian(f: Field) -> Callable[[Tensor], tuple[Tensor, Field]]:
     The map is the transpose of the derivative of ∇f, hence the Hessian itself, which is symmetric.  Vectors v
     may have further leading axes before those of x: a whole basis at one point, say.
     """
+    return partial(_both, f)
 
-    def both(x: Float[Tensor, "*batch d"]) -> tuple[Float[Tensor, "*batch d"], Field]:
-        gradient, pullback, *_ = torch.func.vjp(grad(f), x)
 
-        def apply(v: Float[Tensor, "*more d"]) -> Float[Tensor, "*more d"]:
-            if v.shape == x.shape:
-                return pullback(v)[0]
-            shape = torch.broadcast_shapes(v.shape, x.shape)
-            if shape[len(shape) - x.ndim :] != x.shape:  # an axis inside x's own is broadcast: start from more points
-                return hvp(f)(x.expand(shape).clone(), v.expand(shape))
-            vectors = v.expand(shape).reshape(-1, *x.shape)
-            return torch.func.vmap(lambda u: pullback(u)[0])(vectors).reshape(shape)
+def _both(f: Field, x: Float[Tensor, "*batch d"]) -> tuple[Float[Tensor, "*batch d"], Field]:
+    gradient, pullback, *_ = torch.func.vjp(grad(f), x)
+    return gradient, partial(_apply, f, x, pullback)
 
-        return gradient, apply
 
-    return both
+def _apply(
+    f: Field, x: Float[Tensor, "*batch d"], pullback: Callable, v: Float[Tensor, "*more d"]
+) -> Float[Tensor, "*both d"]:
+    if v.shape == x.shape:
+        return pullback(v)[0]
+    shape = torch.broadcast_shapes(v.shape, x.shape)
+    if shape[len(shape) - x.ndim :] != x.shape:  # an axis inside x's own is broadcast: start from more points
+        return hvp(f)(x.expand(shape).clone(), v.expand(shape))
+    vectors = v.expand(shape).reshape(-1, *x.shape)
+    return torch.func.vmap(lambda u: pullback(u)[0])(vectors).reshape(shape)
 
 
 def derivative_along(field: Field, x: Float[Tensor, "*points d"]) -> tuple[Tensor, Tensor]:
@@ -96,21 +99,21 @@ def derivative_along(field: Field, x: Float[Tensor, "*points d"]) -> tuple[Tenso
 
 def hvp(f: Field) -> Callable[[Tensor, Tensor], Tensor]:
     """Hessian-vector product (x, v) ↦ ∇²f(x) v, both ``(..., d)``; no d x d matrix is formed."""
+    return partial(_product, f)
 
-    def product(x: Float[Tensor, "*points d"], v: Float[Tensor, "*vectors d"]) -> Float[Tensor, "*both d"]:
-        _, apply = grad_and_hessian(f)(x)
-        return apply(v)
 
-    return product
+def _product(f: Field, x: Float[Tensor, "*points d"], v: Float[Tensor, "*vectors d"]) -> Float[Tensor, "*both d"]:
+    _, apply = _both(f, x)
+    return apply(v)
 
 
 def hessian(f: Field) -> Field:
     """Hessian matrix ∇²f: ``(..., d) -> (..., d, d)``, row by row; for small d and for checks."""
+    return partial(_matrix, f)
 
-    def matrix(x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
-        d = x.shape[-1]
-        points = x[..., None, :].expand(*x.shape, d).clone()  # row j: x, to meet e_j
-        basis = torch.eye(d, dtype=x.dtype, device=x.device).expand(*x.shape, d)
-        return hvp(f)(points, basis.clone())
 
-    return matrix
+def _matrix(f: Field, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
+    d = x.shape[-1]
+    points = x[..., None, :].expand(*x.shape, d).clone()  # row j: x, to meet e_j
+    basis = torch.eye(d, dtype=x.dtype, device=x.device).expand(*x.shape, d)
+    return hvp(f)(points, basis.clone())

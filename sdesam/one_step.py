@@ -82,11 +82,8 @@ class RuleCoefficients:
         """Drift, and dw ↦ −√eta Σ_q dw_q √w_q (fields_q − mean): m = Q, and no d x d matrix is formed."""
         terms = self.terms(x)
         factor = terms.centred()
-
-        def diffusion(dw: Tensor) -> Tensor:
-            return -(self.eta**0.5) * (dw[..., None, :] @ factor)[..., 0, :]
-
-        return -(terms.known + (terms.w[..., None] * terms.estimated).sum(-2)), diffusion
+        drift = -(terms.known + (terms.w[..., None] * terms.estimated).sum(-2))
+        return drift, lambda dw: -(self.eta**0.5) * (dw[..., None, :] @ factor)[..., 0, :]
 
 
 @dataclass(frozen=True, eq=False)

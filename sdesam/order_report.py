@@ -1,26 +1,41 @@
-"""``sdesam weak-order``: is this SDE right?  One table, one conclusion for each observable."""
+"""``sdesam weak-order``: is this SDE right?  A table, a conclusion for each observable, and one for the diffusion."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from .cells import observable_named
-from .kernels import unwrap
-from .oracles import Oracle
+from .conclusions import HALF_INTEGER, INTEGER, SECOND, SECOND_HALF_INTEGER, Order
+from .discriminating import LeadingConstant, fluctuation_order, leading_constant
+from .kernels import optimizer, unwrap
+from .one_step import modified_equation
+from .oracles import ExactOracle, Oracle
 from .orders import WeakOrders, weak_order
 from .sde import SDE
 from .setting import Setting
 from .theory import model_of
 from .theory import monzio_compagnoni2023 as mc23
-from .updates import sam, usam
+from .updates import sam, sgd, usam
 
-__all__ = ["MODELS", "document", "order_of", "text"]
+__all__ = ["Answer", "document", "order_of", "text", "without_noise"]
 
 _PRINTED: dict[Callable, Callable[..., SDE]] = {usam: mc23.usam_sde_as_printed, sam: mc23.sam_sde_as_printed}
-MODELS = ("theory", "as-printed", "sgd", "ode")
+Model = Callable[[Oracle, float, float], SDE]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The weak orders, and where they were computed without Monte Carlo what theory predicts and S(eta) says."""
+
+    orders: WeakOrders
+    fluctuations: Order | None
+    predicted: dict[str, LeadingConstant]
 
 
 def order_of(
@@ -34,7 +49,7 @@ def order_of(
     estimator: Any,
     model: str,
     n: int | None,
-) -> WeakOrders:
+) -> Answer:
     """The weak order of a setting's method; the setting's own eta and rho are not used.
 
     Raises
@@ -45,17 +60,42 @@ def order_of(
     start = setting.start()
     g, update = setting.oracle(len(start)), unwrap(setting.update())[0]
     f = setting.scene.landscape
-    return weak_order(
-        update, g, etas=etas, rho_scale=rho_scale, rho_power=rho_power, x0=start, horizon=horizon, estimator=estimator,
-        observables={name: observable_named(name, f) for name in observables}, n=n, seed=setting.seed,
-        sde=_model(update, model),
+    sde, powers = _model(update, model), _powers(update, model, rho_scale, rho_power)
+    phis = {name: observable_named(name, f) for name in observables}
+    orders = weak_order(
+        update, g, etas=etas, rho_scale=rho_scale, rho_power=rho_power, estimator=estimator, observables=phis, n=n,
+        seed=setting.seed, sde=None if model == "theory" else sde, powers=powers,
+        x0=start, horizon=horizon,
     )  # fmt: skip
+    if estimator == "coupled":
+        return Answer(orders, None, {})
+    pair_at = partial(_pair, update, g, sde, rho_scale, rho_power)
+    S = fluctuation_order(
+        pair_at, etas, x0=start, horizon=horizon, dim=len(start), estimator=estimator,
+        powers=INTEGER if update is sgd else HALF_INTEGER,
+    )  # fmt: skip
+    if len(start) > 2 or rho_power != 0.5 or model == "modified-2":
+        return Answer(orders, S, {})
+    predicted = leading_constant(
+        update, g, sde, rho_scale=rho_scale, x0=start, horizon=horizon, observables=phis
+    )  # fmt: skip
+    return Answer(orders, S, predicted)
 
 
-def _model(update: Callable, name: str) -> Callable[[Oracle, float, float], SDE] | None:
-    from functools import partial
+def _pair(update: Callable, g: Oracle, sde: Model, scale: float, power: float, eta: float) -> tuple[Any, SDE]:
+    rho = scale * eta**power
+    return optimizer(partial(update, rho=rho), g, eta), sde(g, eta, rho)
 
-    def of_theory(g: Oracle, eta: float, rho: float) -> SDE:
+
+def _powers(update: Callable, model: str, scale: float, power: float) -> tuple[float, ...]:
+    plain = update is sgd or scale == 0 or power in (0.0, 1.0)
+    if model == "modified-2":
+        return SECOND if plain else SECOND_HALF_INTEGER
+    return INTEGER if plain else HALF_INTEGER
+
+
+def _model(update: Callable, name: str) -> Model:
+    def theory(g: Oracle, eta: float, rho: float) -> SDE:
         return model_of(partial(update, rho=rho), g, eta)
 
     def sgd_sde(g: Oracle, eta: float, rho: float) -> SDE:
@@ -66,24 +106,39 @@ def _model(update: Callable, name: str) -> Callable[[Oracle, float, float], SDE]
             raise ValueError(f"model as-printed exists for usam and sam, not for {update.__name__}.")
         return _PRINTED[update](g, eta=eta, rho=rho)
 
+    def drift_only(g: Oracle, eta: float, rho: float) -> SDE:
+        return without_noise(theory(g, eta, rho))
+
     def ode(g: Oracle, eta: float, rho: float) -> SDE:
-        return without_noise(of_theory(g, eta, rho))
+        full_batch = modified_equation(partial(update, rho=rho), ExactOracle(g.mean), eta)
+        return without_noise(full_batch, like=theory(g, eta, rho))
 
-    return {"theory": None, "sgd": sgd_sde, "as-printed": as_printed, "ode": ode}[name]
+    def modified(g: Oracle, eta: float, rho: float) -> SDE:
+        return modified_equation(partial(update, rho=rho), g, eta)
+
+    def modified_2(g: Oracle, eta: float, rho: float) -> SDE:
+        return modified_equation(partial(update, rho=rho), g, eta, order=2)
+
+    return {
+        "theory": theory, "sgd": sgd_sde, "as-printed": as_printed, "drift-only": drift_only, "ode": ode,
+        "modified": modified, "modified-2": modified_2,
+    }[name]  # fmt: skip
 
 
-def without_noise(sde: SDE) -> SDE:
-    """The same drift, no diffusion; it keeps the noise dimension, so that it can be coupled."""
+def without_noise(sde: SDE, *, like: SDE | None = None) -> SDE:
+    """The same drift, no diffusion; it keeps the noise dimension (of ``like``), so that it can be coupled."""
 
     def coefficients(x: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
         drift, _ = sde.coefficients(x)
-        return drift, lambda dw: torch.zeros_like(drift)
+        return drift, lambda dw: torch.zeros_like(drift) + 0 * dw.sum(-1, keepdim=True)
 
-    return SDE(coefficients, noise_dim=sde.noise_dim, private_dim=sde.private_dim, dim=sde.dim, row_size=sde.row_size)
+    like = like or sde
+    return SDE(coefficients, noise_dim=like.noise_dim, private_dim=like.private_dim, dim=sde.dim, row_size=sde.row_size)
 
 
-def document(orders: WeakOrders) -> dict[str, Any]:
+def document(answer: Answer) -> dict[str, Any]:
     """Everything as plain values."""
+    orders = answer.orders
     rows = [
         {
             "observable": name, "eta": float(eta), "chain": float(o.chain.value[i]), "sde": float(o.sde.value[i]),
@@ -100,11 +155,18 @@ def document(orders: WeakOrders) -> dict[str, Any]:
         }
         for name, o in orders.items()
     }  # fmt: skip
-    return {"schema": 1, "model": orders.model, "conclusions": conclusions, "rows": rows}
+    found = {"schema": 2, "model": orders.model, "conclusions": conclusions, "rows": rows}
+    if (S := answer.fluctuations) is not None:
+        found["fluctuations"] = {
+            "conclusion": S.conclusion, "reason": S.reason, "eta": S.etas.tolist(),
+            "S": np.asarray(S.errors.value).tolist(), "accuracy": np.asarray(S.errors.stderr).tolist(),
+        }  # fmt: skip
+    return found | {"predicted": {name: {"half": c.half, "e1": c.e1} for name, c in answer.predicted.items()}}
 
 
-def text(orders: WeakOrders) -> str:
+def text(answer: Answer) -> str:
     """A table for the eye, and the conclusion of each observable."""
+    orders = answer.orders
     lines = [f"optimizer against {orders.model}"]
     for name, o in orders.items():
         lines += ["", f"{name:<10}{'eta':>10}{'E chain':>14}{'E SDE':>14}   error"]
@@ -114,5 +176,22 @@ def text(orders: WeakOrders) -> str:
         lines.append(f"  {o}")
         if o.order.needed:
             lines.append(f"  about n = {o.order.needed:,} would settle it")
-    lines += ["", "Order 1 speaks of the drift only: any diffusion of size O(eta) passes, even none."]
-    return "\n".join(lines)
+        if name in answer.predicted:
+            c = answer.predicted[name]
+            half = "" if abs(c.half) < 1e-7 else f"{c.half:.4g} √eta + "
+            lines.append(f"  predicted: {half}{c.e1:.4g} eta; fitted b = {float(o.order.constant.value):.4g}")
+    if answer.fluctuations is None:
+        return "\n".join(
+            [*lines, "", "Order 1 speaks of the drift only: any diffusion of size O(eta) passes, even none."]
+        )
+    return "\n".join([*lines, "", *_of_the_diffusion(answer.fluctuations)])
+
+
+def _of_the_diffusion(S: Order) -> list[str]:
+    says = {
+        "order 1": "the diffusion is right, its rho-term included",
+        "order 1/2": "the rho-term of the diffusion is missing or wrong",
+        "does not converge": "the diffusion is wrong or missing",
+    }.get(S.conclusion, "nothing can be said of the diffusion")
+    values = "  ".join(f"{v:.3g}" for v in np.asarray(S.errors.value))
+    return [f"max |Cov x − Cov X|/eta: {values}", f"  {S.conclusion}: {says} ({S.reason})"]

@@ -204,9 +204,33 @@ def test_weak_order_answers_and_can_be_expected(capsys):
     assert {c["conclusion"] for c in json.loads(out)["conclusions"].values()} == {"order 1"}
     code, out, err = call(capsys, *base, "--model", "sgd", "--expect", "order-1")
     assert code == 1
-    assert "order 1/2: half-order share" in out
+    assert "order 1/2: share of order 1/2" in out
     assert "not order 1" in err
     assert call(capsys, *base, "--model", "sgd", "--expect", "order-1/2")[0] == 0
-    assert call(capsys, *base, "--model", "ode", "--expect", "order-1")[0] == 0  # order 1 is blind to the noise
+    code, out, err = call(capsys, *base, "--model", "drift-only", "--expect", "order-1")
+    assert code == 0  # order 1 is blind to the noise
+    assert "does not converge: the diffusion is wrong or missing" in out
     assert call(capsys, *base, "--horizon", "0.7")[0] == 2
     assert call(capsys, *base, "--observable", "y")[0] == 2
+
+
+def test_weak_order_by_quadrature_for_a_file_and_its_second_order_model(capsys, tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from sdesam import unit\n\n\ndef half_way(g, x, z, *, rho):\n"
+        "    return (g(x, z) + g(x + rho * unit(g(x, z)), z)) / 2\n"
+    )
+    base = ("weak-order", "--landscape", "log-cosh", "--method", f"{mine}:half_way", "--sigma", "0.5", "--x0", "1.2",
+            "--estimator", "quadrature", "--observable", "x[0]",
+            "--eta", "0.125", "0.0625", "0.03125", "0.015625")  # fmt: skip
+    code, out, err = call(capsys, *base, "--rho-scale", "0.3", "--rho-power", "0", "--model", "modified-2", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["conclusions"]["x[0]"]["conclusion"] == "order 2"
+    assert found["fluctuations"]["conclusion"] == "order 1"
+    code, out, err = call(capsys, *base, "--model", "sgd", "--expect", "order-1/2")
+    assert code == 0, err
+    assert "predicted: " in out
+    code, out, err = call(capsys, *base, "--model", "as-printed")
+    assert code == 2
+    assert "exists for usam and sam" in err

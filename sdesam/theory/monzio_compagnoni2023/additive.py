@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -180,16 +181,16 @@ class _SamCoefficients(_Coefficients):
 
     def __call__(self, x: Tensor) -> tuple[Tensor, LinearMap]:
         m, H = grad_and_hessian(self.g.mean)(x)
-        law, shared = self.direction(m), self.g.noise.size
+        law = self.direction(m)
+        return -(m + self.rho * H(law.mean)), partial(self._diffusion, x, H, law)  # −∇(f + rho E|∇f_γ|)
 
-        def diffusion(dw: Tensor) -> Tensor:
-            n = self.g.scatter(x, dw[..., :shared])
-            response = law.project(n)
-            if self.full:
-                response = response + law.residual_root(dw[..., shared:])
-            return -(self.eta**0.5) * (n + self.rho * H(response))
-
-        return -(m + self.rho * H(law.mean)), diffusion  # −∇(f + rho E|∇f_γ|)
+    def _diffusion(self, x: Tensor, H: LinearMap, law: DirectionLaw | AnisotropicLaw, dw: Tensor) -> Tensor:
+        shared = self.g.noise.size
+        n = self.g.scatter(x, dw[..., :shared])
+        response = law.project(n)
+        if self.full:
+            response = response + law.residual_root(dw[..., shared:])
+        return -(self.eta**0.5) * (n + self.rho * H(response))
 
 
 @dataclass(frozen=True)
