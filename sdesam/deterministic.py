@@ -2,7 +2,7 @@
 
     optimizer   E over the nodes of its noise, about the pole where SAM's direction is not smooth
     SDE         drift and covariance tabulated on the grid; the small-noise SRK scheme with three-point increments,
-                its step halved two to four times, and Richardson's extrapolation to step 0
+                its step divided by 1, 2, 3, …, and Richardson's extrapolation to step 0
 
 Both propagate phi backward on one grid (``backward``).  Everything is done on two grids, and what changes between them
 and between the last two extrapolations is the estimated accuracy.
@@ -127,7 +127,7 @@ class _Found:
     off: np.ndarray | float = math.inf
 
 
-Results = dict[str, _Found]  # of the optimizer, under the name "", and of all models
+Results = dict[str | None, _Found]  # of the optimizer, under None, and of all models
 
 
 def _on_grids(
@@ -140,14 +140,14 @@ def _on_grids(
     before: Results | None,
 ) -> Results:
     """The optimizer's expectations on a grid of ``sizes[0]`` nodes, those of the models on one of ``sizes[1]``."""
-    found = {}
-    for name, nodes in zip(("", *models), (sizes[0], *[sizes[1]] * len(models)), strict=True):
+    found: Results = {}
+    for name, nodes in zip((None, *models), (sizes[0], *[sizes[1]] * len(models)), strict=True):
         if before is not None and before[name].nodes == nodes:
             found[name] = before[name]
             continue
         grid = grid_about(tube.start, tube.low, tube.high, nodes)
         phi = np.stack([np.asarray(phi(grid.points), float) for phi in observables.values()], -1)
-        if name == "":
+        if name is None:
             chain = transition(grid, tube.arrivals(grid))
             value, changed = propagate(chain, phi, grid.start, steps, optimizer.substeps), np.zeros(())
         else:
@@ -157,21 +157,25 @@ def _on_grids(
 
 
 def _substeps(eta: float, d: int) -> list[int]:
-    """Steps of the scheme per eta, doubling: five numbers; in two dimensions four, and three where eta is small."""
+    """Steps of the scheme per eta, multiples 1, 2, 3, … of the first: five; in two dimensions four, then three."""
     first = max(1, math.ceil(eta / _LONGEST - 1e-9))
-    count = 5 if d == 1 else 4 if eta > _LONGEST / 4 else 3
-    return [first * 2**level for level in range(count)]
+    return [first * k for k in range(1, (5 if d == 1 else 4 if eta > _LONGEST / 4 else 3) + 1)]
 
 
 def _sde_values(sde: SDE, grid: Grid, phi: np.ndarray, eta: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """E phi(X_{k eta}) by Richardson's extrapolation of the scheme, and the change of the last extrapolation."""
+    """E phi(X_{k eta}) by Richardson's extrapolation of the scheme, and the change of the last extrapolation.
+
+    The scheme's error is c₁h + c₂h² + …; from steps eta/n_0, …, eta/n_m Aitken and Neville's recursion removes m terms.
+    """
     drift, root = tabulated(sde, grid.points)
     counts = _substeps(eta, len(grid.shape))
     row = [propagate(_srk_matrix(grid, drift, root, eta / k), phi, grid.start, steps, k) for k in counts]
     best = changed = row[-1]
-    for power in range(1, len(row)):  # the scheme's error is c₁h + c₂h² + …
-        row = [(2**power * fine - coarse) / (2**power - 1) for coarse, fine in pairwise(row)]
-        best, changed = row[-1], row[-1] - best
+    with np.errstate(over="ignore", invalid="ignore"):
+        for j in range(1, len(row)):
+            ratios = [counts[i + j] / counts[i] for i in range(len(counts) - j)]
+            row = [fine + (fine - coarse) / (q - 1) for (coarse, fine), q in zip(pairwise(row), ratios, strict=True)]
+            best, changed = row[-1], row[-1] - best
     return best, np.abs(changed)
 
 
@@ -231,9 +235,9 @@ def _one_point(x0: Points) -> np.ndarray:
 
 def _errors(before: Results, now: Results, model: str, eta: float, d: int) -> list[WeakError]:
     """One WeakError per observable; on one grid the optimizer and its model share the errors of the grid's edge."""
-    chain, sde = now[""], now[model]
+    chain, sde = now[None], now[model]
     times = np.arange(len(chain.value)) * eta
-    together = chain.nodes == sde.nodes and before[""].nodes == before[model].nodes
+    together = chain.nodes == sde.nodes and before[None].nodes == before[model].nodes
     off = np.abs(chain.off - sde.off) if together else np.abs(chain.off) + np.abs(sde.off)
     error, most = chain.value - sde.value, _substeps(eta, d)[-1]
     rounding = _ROUNDING * len(times) * most
@@ -241,7 +245,7 @@ def _errors(before: Results, now: Results, model: str, eta: float, d: int) -> li
         _known_to(error, off + sde.changed + rounding),
         _known_to(chain.value, np.abs(chain.off) + rounding),
         _known_to(sde.value, np.abs(sde.off) + sde.changed + rounding),
-        _known_to(sde.changed + 0 * error, 0 * error),
+        _known_to(np.broadcast_to(sde.changed, error.shape), np.zeros_like(error)),
     )
     return [WeakError(times, *each, most) for each in zip(*parts, strict=True)]
 

@@ -33,7 +33,10 @@ from .statistics import Estimate
 from .validation import require_nonnegative, require_positive
 from .weak_error import WeakError
 
-__all__ = ["LeadingConstant", "corrected_drift", "fluctuation_order", "leading_constant", "scaled_fluctuation"]
+__all__ = [
+    "LeadingConstant", "corrected_drift", "fluctuation_order", "gradient_flow", "largest", "leading_constant",
+    "scaled_fluctuation", "second_moments",
+]  # fmt: skip
 
 Model = Callable[[Oracle, float, float], SDE]
 Nodes = tuple[Any, Tensor] | None
@@ -46,7 +49,6 @@ def fluctuation_order(
     *,
     x0: Points,
     horizon: float,
-    dim: int,
     estimator: Estimator = "quadrature",
     n: int | None = None,
     seed: int = 0,
@@ -62,7 +64,6 @@ def fluctuation_order(
     Parameters
     ----------
     pair_at : eta -> (optimizer, SDE), as for ``weak_order_of``
-    dim : d
     n : replicates for estimator "coupled", 40,000 by default; the norm of a noisy matrix is biased up, so judge by
         errors far above their standard errors
 
@@ -72,51 +73,74 @@ def fluctuation_order(
         As ``weak_order_of``.
     """
     falling, steps = clock(etas, horizon)
-    phis = second_moments(dim)
-    found = [
-        errors_at(pair_at(eta), x0, k, phis, estimator, n or 40_000, seed)
-        for eta, k in zip(falling, steps, strict=True)
-    ]
-    S = [_largest(scaled_fluctuation(e, eta, dim)) for e, eta in zip(found, falling, strict=True)]
+    start = torch.as_tensor(x0, dtype=torch.float64).reshape(-1)
+    phis = second_moments(gradient_flow(pair_at(falling[-1])[1], start, horizon).tolist())
+    S = []
+    for eta, k in zip(falling, steps, strict=True):
+        found = errors_at(pair_at(eta), x0, k, phis, estimator, n or 40_000, seed)
+        S.append(largest(scaled_fluctuation(found, eta, len(start))))
     joined = Estimate(
         np.array([float(s.value) for s in S]), np.array([float(s.stderr) for s in S]), int(np.max(S[0].n)), S[0].method
     )
     return concluded(np.array(falling), joined, powers)
 
 
-def _largest(S: Estimate) -> Estimate:
+def gradient_flow(sde: SDE, start: Tensor, horizon: float, steps: int = 32) -> Tensor:
+    """Where the drift alone takes x0 by the horizon (Heun's scheme)."""
+    x, h = start[None], horizon / steps
+    for _ in range(steps):
+        b, _ = sde.coefficients(x)
+        x = x + h / 2 * (b + sde.coefficients(x + h * b)[0])
+    return x[0]
+
+
+def largest(S: Estimate) -> Estimate:
     """Max over the steps of a computed S; of a sampled one, whose maximum would be biased up, the last."""
-    return S[-1] if S.method == "Monte Carlo" else S[int(np.nanargmax(S.value))]
+    if S.method == "Monte Carlo" or np.isnan(S.value).any():
+        return S[-1]
+    return S[int(np.argmax(S.value))]
 
 
-def second_moments(dim: int) -> dict[str, Observable]:
-    """The observables that ``scaled_fluctuation`` needs: x_i and x_i x_j."""
-    means: dict[str, Observable] = {f"x[{i}]": lambda x, i=i: x[..., i] for i in range(dim)}
+def second_moments(centre: Sequence[float]) -> dict[str, Observable]:
+    """The observables that ``scaled_fluctuation`` needs, y_i and y_i y_j with y = x − centre.
+
+    A centre on the paths keeps them small, and the errors of the covariance with them.
+    """
+    c, dim = [float(v) for v in centre], len(centre)
+    means: dict[str, Observable] = {f"y[{i}]": lambda x, i=i: x[..., i] - c[i] for i in range(dim)}
     return means | {
-        f"x[{i}]x[{j}]": lambda x, i=i, j=j: x[..., i] * x[..., j] for i in range(dim) for j in range(i, dim)
+        f"y[{i}]y[{j}]": lambda x, i=i, j=j: (x[..., i] - c[i]) * (x[..., j] - c[j])
+        for i in range(dim)
+        for j in range(i, dim)
     }
 
 
 def scaled_fluctuation(errors: Mapping[str, WeakError], eta: float, dim: int) -> Estimate:
-    """S at every step from the weak errors of all x_i and x_i x_j (``second_moments``), with its error.
+    """S at every step from the weak errors of ``second_moments``, with its error.
 
     Cov x − Cov X = e_ij − e_i m_j − M_i e_j with means m of the optimizer, M of the SDE, and their errors e.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is known to no accuracy
+        return _scaled_fluctuation(errors, eta, dim)
+
+
+def _scaled_fluctuation(errors: Mapping[str, WeakError], eta: float, dim: int) -> Estimate:
     mean, other = (
-        np.stack([np.asarray(getattr(errors[f"x[{i}]"], side).value) for i in range(dim)]) for side in ("chain", "sde")
+        np.stack([np.asarray(getattr(errors[f"y[{i}]"], side).value) for i in range(dim)]) for side in ("chain", "sde")
     )
     square, variance = 0.0, 0.0
     for i in range(dim):
         for j in range(i, dim):
-            second, first, last = (errors[name].error for name in (f"x[{i}]x[{j}]", f"x[{i}]", f"x[{j}]"))
+            second, first, last = (errors[name].error for name in (f"y[{i}]y[{j}]", f"y[{i}]", f"y[{j}]"))
             gap = second.value - first.value * mean[j] - other[i] * last.value
             off = np.asarray(second.stderr) + np.abs(first.stderr * mean[j]) + np.abs(other[i] * last.stderr)
             weight = 1 if i == j else 2
             square, variance = square + weight * gap**2, variance + weight * (gap * off) ** 2
     size = np.sqrt(square)
     spread = np.sqrt(variance) / np.where(size > 0, size, 1.0)
-    any_one = errors["x[0]"].error
-    return Estimate(size / eta, spread / eta, any_one.n, any_one.method)
+    known = np.isfinite(size) & np.isfinite(spread)
+    value, off = np.where(known, size / eta, np.nan), np.where(known, spread / eta, np.inf)
+    return Estimate(value, off, errors["y[0]"].error.n, errors["y[0]"].error.method)
 
 
 # ----------------------------------------------------------------- the drift's O(eta) terms

@@ -71,7 +71,7 @@ def order_of(
         return Answer(orders, None, {})
     pair_at = partial(_pair, update, g, sde, rho_scale, rho_power)
     S = fluctuation_order(
-        pair_at, etas, x0=start, horizon=horizon, dim=len(start), estimator=estimator,
+        pair_at, etas, x0=start, horizon=horizon, estimator=estimator,
         powers=INTEGER if update is sgd else HALF_INTEGER,
     )  # fmt: skip
     if len(start) > 2 or rho_power != 0.5 or model == "modified-2":

@@ -8,6 +8,7 @@ import torch
 
 import sdesam as ss
 from sdesam.conclusions import SECOND, THREE_HALVES
+from sdesam.discriminating import scaled_fluctuation, second_moments
 from sdesam.order_report import without_noise
 from sdesam.theory import model_of
 from sdesam.theory import monzio_compagnoni2023 as mc23
@@ -28,7 +29,7 @@ def ode(update):
 
 def usam_without_rho_in_its_noise(g, eta, rho):
     right, plain = mc23.usam_sde(g, eta=eta, rho=rho), mc23.sgd_sde(g, eta=eta)
-    return ss.SDE(lambda x: (right.coefficients(x)[0], plain.coefficients(x)[1]), noise_dim=right.noise_dim, dim=1)
+    return ss.SDE(lambda x: (right.coefficients(x)[0], plain.coefficients(x)[1]), noise_dim=right.noise_dim)
 
 
 def bent(x):
@@ -111,37 +112,28 @@ def pairs(update, model, g=LINE):
 
 @pytest.mark.parametrize("update", [ss.sgd, ss.usam, ss.sam])
 def test_scaled_fluctuations(update):
-    run = partial(ss.fluctuation_order, etas=ETAS, x0=[1.2], horizon=1.0, dim=1)
+    run = partial(ss.fluctuation_order, etas=ETAS, x0=[1.2], horizon=1.0)
     assert run(pairs(update, own(update))).conclusion == "order 1"
     assert run(pairs(update, ode(update))).conclusion == "does not converge"
 
 
 def test_scaled_fluctuations_see_a_missing_rho_term():
-    found = ss.fluctuation_order(pairs(ss.usam, usam_without_rho_in_its_noise), ETAS, x0=[1.2], horizon=1.0, dim=1)
+    found = ss.fluctuation_order(pairs(ss.usam, usam_without_rho_in_its_noise), ETAS, x0=[1.2], horizon=1.0)
     assert found.conclusion == "order 1/2", found.reason
 
 
 def test_scaled_fluctuations_in_closed_form_and_by_monte_carlo():
     H = torch.diag(torch.tensor([1.0, -1.0, 0.5], dtype=T))
     g = ss.GaussianOracle(ss.Quadratic(H), 0.5)
-    run = partial(ss.fluctuation_order, x0=[1.0, 0.5, 0.2], horizon=1.0, dim=3, estimator="closed_form")
-    etas = [2.0**-k for k in range(5, 10)]
+    run = partial(ss.fluctuation_order, x0=[1.0, 0.5, 0.2], horizon=1.0, estimator="closed_form")
+    etas = [2.0**-k for k in range(5, 9)]
     assert run(pairs(ss.usam, own(ss.usam), g), etas).conclusion == "order 1"
     right = lambda eta: pairs(ss.usam, ode(ss.usam), g)(eta)  # noqa: E731
     assert run(right, etas).conclusion == "does not converge"
-    noisy = ss.fluctuation_order(
-        pairs(ss.usam, own(ss.usam)),
-        [1 / 4, 1 / 5, 1 / 6, 1 / 8],
-        x0=[1.2],
-        horizon=1.0,
-        dim=1,
-        estimator="coupled",
-        n=20_000,
-    )
-    exact = ss.fluctuation_order(
-        pairs(ss.usam, own(ss.usam)), [1 / 4, 1 / 5, 1 / 6, 1 / 8], x0=[1.2], horizon=1.0, dim=1
-    )
-    assert np.all(np.abs(noisy.errors.value - exact.errors.value) < 5 * noisy.errors.stderr)
+    both, phis = pairs(ss.usam, own(ss.usam))(1 / 8), second_moments([0.5])
+    exact = scaled_fluctuation(ss.by_quadrature(*both, [1.2], steps=8, observables=phis), 1 / 8, 1)
+    noisy = scaled_fluctuation(ss.by_coupled_mc(*both, [1.2], steps=8, observables=phis, n=8000), 1 / 8, 1)
+    assert np.all(np.abs(noisy.value - exact.value) < 5 * noisy.stderr + 1e-9)
 
 
 def test_corrected_drifts():
@@ -157,10 +149,9 @@ def test_corrected_drifts():
 
 
 def test_refused_cells_are_named():
-    """USAM without noise on a quadratic whose SDE is exact to rounding: no error to speak of is not called an order."""
-    g = ss.GaussianOracle(ss.TanhNetwork(), 0.3)
+    """DNSAM close to a critical point has no moments: its cells are refused, and no order is made of them."""
     found = ss.weak_order(
-        ss.dnsam, g, etas=[1 / 2, 1 / 4, 1 / 6, 1 / 8], rho_scale=1.0, x0=[1.0, 0.2], horizon=1.0,
+        ss.dnsam, LINE, etas=[1 / 2, 1 / 4, 1 / 5, 1 / 6], rho_scale=1.0, x0=[0.7], horizon=1.0,
         observables=X, estimator="quadrature",
     )["x"]  # fmt: skip
     assert found.conclusion == "inconclusive"

@@ -225,6 +225,28 @@ def test_exit_criteria_refuse_other_exit_times():
     assert verdict_of(script, free, config, "saddle-full-batch-traps") == "not reproduced"
 
 
+@pytest.mark.parametrize(
+    ("claim", "planted", "verdict"),
+    [  # the rows of one model in the place of another's
+        ("certificate-sam", ("log cosh|SAM|right", "log cosh|SAM|no ρ"), "not reproduced"),
+        ("certificate-sam", ("log cosh|SAM|right", "log cosh|SAM|Σ only"), "not reproduced"),
+        ("certificate-usam", ("tanh network|USAM|right", "tanh network|USAM|no noise"), "not reproduced"),
+        ("certificate-sam", ("log cosh|SAM|modified 2", "log cosh|SAM|modified 1"), "not reproduced"),
+        ("certificate-usam", ("log cosh|USAM|corrected", "log cosh|USAM|corrected, no noise"), "not reproduced"),
+        ("certificate-rejects-sigma-only", ("log cosh|SAM|Σ only", "log cosh|SAM|right"), "not reproduced"),
+        ("certificate-rejects-printed", ("rotated saddle|SAM|printed", "rotated saddle|SAM|right"), "not reproduced"),
+        ("certificate-rejects-no-rho", ("six data|USAM|no ρ", "six data|USAM|right"), "not reproduced"),
+        ("certificate-rho-scaling", ("rho power 0.25", "rho power right"), "in part"),
+    ],
+)
+def test_the_certificate_refuses_exchanged_models(claim, planted, verdict):
+    script, config, results = recorded("certificate")
+    results["rho power right"] = results["log cosh|SAM|right"][1]
+    old, new = planted
+    assert verdict_of(script, results, config, claim) == "qualitatively"
+    assert verdict_of(script, {**results, old: results[new]}, config, claim) == verdict
+
+
 # ----------------------------------------------------------------- finding the checkout
 def test_the_checkout_is_found_from_below_and_missed_outside(tmp_path):
     assert Repository.find(ROOT / "tests").root == ROOT
