@@ -42,14 +42,14 @@ SIX = tanh_network_data(
 METHODS = {
     "SGD": ss.sgd, "USAM": ss.usam, "DNSAM": ss.dnsam, "DNSAM, full": ss.dnsam_full_numerator, "SAM": ss.sam,
 }  # fmt: skip
-SILENT = {  # rows for which there is no theory, or no exact law
+SILENT = {  # cases left out: there is no theory, or the closed form does not apply and quadrature would take minutes
     ("double well", "DNSAM"): "it reaches a critical point, where its moments are infinite",
     ("double well", "DNSAM, full"): "it reaches a critical point, where its drift jumps",
-    ("quadratic", "DNSAM"): "not affine",
-    ("quadratic", "DNSAM, full"): "not affine",
-    ("quadratic", "SAM"): "not affine",
-    ("rotated saddle", "DNSAM"): "not affine, and its SDE is singular at the saddle",
-    ("rotated saddle", "DNSAM, full"): "not affine, and its SDE is singular at the saddle",
+    ("quadratic", "DNSAM"): "not run, not affine",
+    ("quadratic", "DNSAM, full"): "not run, not affine",
+    ("quadratic", "SAM"): "not run, not affine (SAM is on the rotated saddle)",
+    ("rotated saddle", "DNSAM"): "not run, not affine",
+    ("rotated saddle", "DNSAM, full"): "not run, not affine",
 }
 SLUGS = {
     "no noise": "no-noise", "no ρ": "no-rho", "Σ only": "sigma-only", "DNSAM's drift": "dnsam-drift",
@@ -312,6 +312,10 @@ def extra(r: dict[str, np.ndarray], c: Config, landscape: str, method: str) -> d
     }
 
 
+REJECTED = ("order 1/2", "does not converge")
+LOWER = ("corrected drift, no noise", "modified 1")  # of the lower order, and not of a still lower one: share near 1
+
+
 def cases(c: Config) -> list[tuple[str, str]]:
     return [(landscape, m) for landscape in c.landscapes for m in c.methods if (landscape, m) not in SILENT]
 
@@ -330,15 +334,17 @@ def demanded(r: dict[str, np.ndarray], c: Config, method: str) -> dict[str, tupl
     return found
 
 
-def rejections(r: dict[str, np.ndarray], c: Config, landscape: str, method: str, model: str) -> list[str]:
-    """The tests that reject a planted wrong model: those that conclude, and not on order 1."""
-    found = conclusions(r, c, landscape, method, model)
-    return [test for test, o in found.items() if o.conclusion in ("order 1/2", "does not converge")]
+def rejections(r: dict[str, np.ndarray], c: Config, landscape: str, method: str, model: str) -> list[str] | None:
+    """The tests that reject a planted wrong model, and not the right one; None where none does but some do not decide."""
+    right = conclusions(r, c, landscape, method, "right")
+    found = {test: o.conclusion for test, o in conclusions(r, c, landscape, method, model).items()}
+    tests = [t for t, says in found.items() if says in REJECTED and right[t].conclusion not in REJECTED]
+    return tests or (None if "inconclusive" in found.values() else [])
 
 
-def planted(r: dict[str, np.ndarray], c: Config) -> dict[str, dict[str, list[str]]]:
+def planted(r: dict[str, np.ndarray], c: Config) -> dict[str, dict[str, list[str] | None]]:
     """Wrong model -> case -> the tests that reject it."""
-    found: dict[str, dict[str, list[str]]] = {}
+    found: dict[str, dict[str, list[str] | None]] = {}
     for landscape, method in cases(c):
         for model in wrong_models(landscape, method):
             tests = rejections(r, c, landscape, method, model)
@@ -391,13 +397,23 @@ def verdicts(r: dict[str, np.ndarray], c: Config) -> list[Verdict]:
     ] + (scaling_rows(r, c) if "log cosh" in c.landscapes else [])
 
 
+def met(name: str, o: Order, wanted: str) -> bool:
+    """Whether a test gives the order demanded; "order 1" of a finer test only says "no higher", hence the share."""
+    exactly = abs(float(o.share.value) - 1) <= 0.4 if name.endswith(LOWER) else True
+    return o.conclusion == wanted and exactly
+
+
 def share_of(o: Order) -> str:
     return f"{o.conclusion} ({float(o.share.value):.3f})"
 
 
-def right_row(r: dict[str, np.ndarray], c: Config, method: str, wrong: dict[str, dict[str, list[str]]]) -> Verdict:
+def right_row(
+    r: dict[str, np.ndarray], c: Config, method: str, wrong: dict[str, dict[str, list[str] | None]]
+) -> Verdict:
     tests = demanded(r, c, method)
-    decided = {name: o.conclusion == wanted for name, (o, wanted) in tests.items() if o.conclusion != "inconclusive"}
+    decided = {name: met(name, *pair) for name, pair in tests.items() if pair[0].conclusion != "inconclusive"}
+    kinds = {name.split(", ", 1)[1] for name in decided}
+    enough = len(decided) >= 0.75 * len(tests) and "S" in kinds and bool(kinds & {"f", "x[0]"})
     open_rows = [f"{name} ({o.reason.split(';')[0]})" for name, (o, _) in tests.items() if name not in decided]
     against = [f"{name}: {share_of(o)}" for name, (o, _) in tests.items() if decided.get(name) is False]
     refused = [bool(t) for found in wrong.values() for case, t in found.items() if case.startswith(f"{method} on")]
@@ -409,32 +425,35 @@ def right_row(r: dict[str, np.ndarray], c: Config, method: str, wrong: dict[str,
         statement=f"The SDE of {method} is a model of it to O(η) at ρ = √η, in drift (f, x[0], with the predicted e1) and covariance "
         "(S); in one dimension the corrected drift is of order 3/2 (SGD 2) and the modified equation at fixed ρ of order 2",
         source="Monzio Compagnoni et al. 2023, recalled; the tests are derived for this project",
-        criterion="every test that decides gives the order demanded, and at least three of four decide",
+        criterion="every test that decides gives the order demanded (where that is the lower one, with a share within 0.4 of 1); at "
+        "least three of four decide, of E and of S; an error that does not meet its e1 within 10 % is undecided, and named",
         paper_value="none given",
         observed=f"{sum(decided.values())} of {len(tests)} tests as demanded; against: {'; '.join(against) or 'none'}; undecided: "
-        f"{'; '.join(open_rows) or 'none'}" + (f"; theory is silent: {'; '.join(silent)}" if silent else ""),
+        f"{'; '.join(open_rows) or 'none'}" + (f"; left out: {'; '.join(silent)}" if silent else ""),
         rejects=f"{sum(refused)} of {len(refused)} planted wrong models of {method}, row by row below",
-        verdict=judge([all(decided.values()) if len(decided) >= 0.75 * len(tests) else None], refused, given=False),
+        verdict=judge([all(decided.values()) if enough else None], refused, given=False),
         expected="qualitatively",
     )
 
 
-def wrong_row(model: str, found: dict[str, list[str]]) -> Verdict:
+def wrong_row(model: str, found: dict[str, list[str] | None]) -> Verdict:
     what = {
         "no noise": "without a diffusion", "no ρ": "with SGD's drift and noise", "Σ only": "with Σ for its covariance",
         "DNSAM's drift": "with −∇(f + ρ|∇f|) for SAM", "printed": "as printed (slides)", "transposed": "with HS̄ + S̄ᵀH for SAM",
         "H E v": "with ρ H E v for SAM on minibatches",
     }[model]  # fmt: skip
-    text = "; ".join(f"{case}: {', '.join(tests) or 'passes'}" for case, tests in found.items())
+    text = "; ".join(
+        f"{case}: {'undecided' if tests is None else ', '.join(tests) or 'passes'}" for case, tests in found.items()
+    )
     return Verdict(
         claim=f"certificate-rejects-{SLUGS[model]}",
         statement=f"A model {what} is no model to O(η) of drift and covariance",
         source="derived for this project",
-        criterion="in every case at least one test concludes on order 1/2 or no convergence",
+        criterion="in every case at least one test concludes on order 1/2 or no convergence, and not so for the right model",
         paper_value="none given",
         observed=f"tests that reject it: {text}",
-        rejects="the right models of the same cases pass (rows above)",
-        verdict=judge([all(found.values())], [True], given=False),
+        rejects="a test counts only where it does not reject the right model too; those pass in the rows above",
+        verdict=judge([None if tests is None else bool(tests) for tests in found.values()], [True], given=False),
         expected="qualitatively",
     )
 
@@ -453,7 +472,10 @@ def scaling_rows(r: dict[str, np.ndarray], c: Config) -> list[Verdict]:
             observed=f"ρ = 0.3: {fixed.conclusion} ({fixed.reason}); ρ = η^¼/2: {quarter.conclusion} ({quarter.reason})",
             rejects=f"ρ = √η gives {right.conclusion}",
             verdict=judge(
-                [fixed.conclusion == "does not converge", quarter.conclusion not in ("order 1", "inconclusive")],
+                [
+                    None if o.conclusion == "inconclusive" else o.conclusion in says
+                    for o, says in ((fixed, ("does not converge",)), (quarter, REJECTED))
+                ],
                 [right.conclusion == "order 1"],
                 given=False,
             ),

@@ -78,8 +78,8 @@ def propagate(matrix: csr_array, u: np.ndarray, at: int, steps: int, substeps: i
     out = np.empty((steps + 1, u.shape[1]))
     out[0] = u[at]
     small = len(u) <= _DENSE
-    P = np.linalg.matrix_power(np.asarray(matrix.todense()), substeps) if small else matrix
     with np.errstate(over="ignore", invalid="ignore"):  # an expectation that does not exist becomes infinite, or NaN
+        P = np.linalg.matrix_power(np.asarray(matrix.todense()), substeps) if small else matrix
         for k in range(steps):
             for _ in range(1 if small else substeps):
                 u = P @ u

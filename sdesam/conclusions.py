@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.special import ndtri
@@ -86,6 +87,10 @@ def conclude(
     ValueError
         For fewer than four eta, eta that are not positive and different, or errors of another length.
     """
+    if len(powers) < 2 or any(p not in _ORDERS for p in powers[:2]):
+        raise ValueError(
+            f"powers must begin with two of {sorted(_ORDERS)}, got {powers}: they name the orders compared."
+        )
     eta, err, se, n = _sorted(etas, errors)
     method = errors.method
     if changes := _sign_changes(eta, err, se):
@@ -105,7 +110,8 @@ def conclude(
         if e1 is not None and not _agrees(constant, e1, z):
             return Order(*parts, "inconclusive", f"b = {constant} does not agree with the predicted e1 = {e1:.4g}")
         return Order(*parts, high, f"{what} within ±{SHARE}")
-    return Order(*parts, "inconclusive", f"{what} neither within ±{SHARE} nor above", _needed(s, half, n))
+    needed = _needed(s, half, n) if method == "Monte Carlo" else None
+    return Order(*parts, "inconclusive", f"{what} neither within ±{SHARE} nor above", needed)
 
 
 def _agrees(constant: Estimate, e1: float, z: float) -> bool:
@@ -140,9 +146,9 @@ def _sorted(etas: Sequence[float] | np.ndarray, errors: Estimate) -> tuple[np.nd
 
 def _sign_changes(eta: np.ndarray, err: np.ndarray, se: np.ndarray) -> str:
     """Neighbours of surely different sign; between them the error passes through 0 and no power law holds."""
-    sure = np.abs(err) > 4 * se
-    found = [i for i in range(len(eta) - 1) if err[i] * err[i + 1] < 0 and sure[i] and sure[i + 1]]
-    return ", ".join(f"{eta[i]:g} and {eta[i + 1]:g}" for i in found)
+    sure = np.flatnonzero(np.abs(err) > 4 * se)
+    found = [(i, j) for i, j in pairwise(sure) if err[i] * err[j] < 0]
+    return ", ".join(f"{eta[i]:g} and {eta[j]:g}" for i, j in found)
 
 
 def _fit(

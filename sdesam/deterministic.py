@@ -4,8 +4,9 @@
     SDE         drift and covariance tabulated on the grid; the small-noise SRK scheme with three-point increments,
                 its step divided by 1, 2, 3, …, and Richardson's extrapolation to step 0
 
-Both propagate phi backward on one grid (``backward``).  Everything is done on two grids, and what changes between them
-and between the last two extrapolations is the estimated accuracy.
+Both propagate phi backward on a grid (``backward``).  What changes between one grid and the next, between the last two
+extrapolations, and with another rule of the noise is the estimated accuracy.  It presumes that phi is smooth; with a
+kink it is a guess.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from .observables import Observable
 from .sde import SDE
 from .statistics import Estimate
 from .tubes import Tube, tube_about
+from .validation import require_positive
 from .weak_error import WeakError
 
 __all__ = ["by_quadrature", "drift_and_covariance", "models_by_quadrature", "tabulated"]
@@ -95,7 +97,10 @@ def models_by_quadrature(
     for sde in models.values():
         if sde.init is not None or (sde.dim or d) != d:
             raise ValueError("sde must have the iterate as its state for quadrature: use by_coupled_mc.")
+    if not (models and observables):
+        raise ValueError("models and observables must name at least one each, got none.")
     target = _ACCURACY[d] if accuracy is None else accuracy
+    require_positive("accuracy", target, "grids are refined until two of them agree to it")
     tube = tube_about(optimizer, models, start, steps, observables)
     eta = float(optimizer.dt)
     noise = (1 / _substeps(eta, d)[0]) ** 0.5  # of the scheme's longest step, in units of the optimizer's
@@ -117,7 +122,7 @@ class _Found:
 
     Attributes
     ----------
-    changed : what the last extrapolation of the step changed
+    changed : what the last extrapolation of the step changed; for the optimizer, what another rule of its noise would
     off : what this grid changed against the one before
     """
 
@@ -149,11 +154,19 @@ def _on_grids(
         phi = np.stack([np.asarray(phi(grid.points), float) for phi in observables.values()], -1)
         if name is None:
             chain = transition(grid, tube.arrivals(grid))
-            value, changed = propagate(chain, phi, grid.start, steps, optimizer.substeps), np.zeros(())
+            value = propagate(chain, phi, grid.start, steps, optimizer.substeps)
+            changed = steps * optimizer.substeps * (tube.rule_gap @ _steepest(grid, phi))
         else:
             value, changed = _sde_values(models[name], grid, phi, float(optimizer.dt), steps)
         found[name] = _Found(value, changed, nodes, math.inf if before is None else value - before[name].value)
     return found
+
+
+def _steepest(grid: Grid, phi: np.ndarray) -> np.ndarray:
+    """Largest difference quotient of each observable on the grid along each axis, (d, J)."""
+    values = phi.reshape(*grid.shape, -1)
+    axes = range(len(grid.shape))
+    return np.stack([np.abs(np.diff(values, axis=i)).max(tuple(axes)) / grid.h[i] for i in axes])
 
 
 def _substeps(eta: float, d: int) -> list[int]:
@@ -242,8 +255,8 @@ def _errors(before: Results, now: Results, model: str, eta: float, d: int) -> li
     error, most = chain.value - sde.value, _substeps(eta, d)[-1]
     rounding = _ROUNDING * len(times) * most
     parts = (
-        _known_to(error, off + sde.changed + rounding),
-        _known_to(chain.value, np.abs(chain.off) + rounding),
+        _known_to(error, off + sde.changed + chain.changed + rounding),
+        _known_to(chain.value, np.abs(chain.off) + chain.changed + rounding),
         _known_to(sde.value, np.abs(sde.off) + sde.changed + rounding),
         _known_to(np.broadcast_to(sde.changed, error.shape), np.zeros_like(error)),
     )
@@ -251,7 +264,11 @@ def _errors(before: Results, now: Results, model: str, eta: float, d: int) -> li
 
 
 def _known_to(value: np.ndarray, off: np.ndarray) -> list[Estimate]:
-    """Each column with its estimated error; what is not finite is known to no accuracy at all."""
+    """Each column with its estimated error, the largest so far, since a change from grid to grid may pass through 0.
+
+    What is not finite is known to no accuracy at all.
+    """
+    off = np.maximum.accumulate(np.broadcast_to(off, value.shape), axis=0)
     off = np.where(np.isfinite(value) & np.isfinite(off), off, np.inf)
     ones = np.ones(len(value), int)
     return [Estimate(v, o, ones, "quadrature") for v, o in zip(value.T, off.T, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -58,6 +59,14 @@ def order_of(
         As ``weak_order``, and for a printed form that does not exist.
     """
     start = setting.start()
+    if estimator == "coupled" and model.startswith("modified"):
+        raise ValueError(
+            f"model {model} has a noise for every node of its rule and cannot be coupled with the optimizer: use "
+            "--estimator quadrature (d <= 2)."
+        )
+    for name in observables:
+        if (found := re.fullmatch(r"x\[(\d+)\]", name)) and int(found[1]) >= len(start):
+            raise ValueError(f"observable {name} needs d > {found[1]}, got d = {len(start)}.")
     g, update = setting.oracle(len(start)), unwrap(setting.update())[0]
     f = setting.scene.landscape
     sde, powers = _model(update, model), _powers(update, model, rho_scale, rho_power)
@@ -178,20 +187,26 @@ def text(answer: Answer) -> str:
             lines.append(f"  about n = {o.order.needed:,} would settle it")
         if name in answer.predicted:
             c = answer.predicted[name]
-            half = "" if abs(c.half) < 1e-7 else f"{c.half:.4g} √eta + "
-            lines.append(f"  predicted: {half}{c.e1:.4g} eta; fitted b = {float(o.order.constant.value):.4g}")
+            right = abs(c.half) < 1e-7
+            says = f"{c.e1:.4g} eta" if right else f"{c.half:.4g} √eta, a wrong drift"
+            lines.append(
+                f"  predicted: {says}" + (f"; fitted b = {float(o.order.constant.value):.4g}" if right else "")
+            )
     if answer.fluctuations is None:
         return "\n".join(
             [*lines, "", "Order 1 speaks of the drift only: any diffusion of size O(eta) passes, even none."]
         )
-    return "\n".join([*lines, "", *_of_the_diffusion(answer.fluctuations)])
+    drift_is_right = all(o.conclusion == "order 1" for o in orders.values())
+    return "\n".join([*lines, "", *_of_the_diffusion(answer.fluctuations, drift_is_right)])
 
 
-def _of_the_diffusion(S: Order) -> list[str]:
+def _of_the_diffusion(S: Order, drift_is_right: bool) -> list[str]:
     says = {
         "order 1": "the diffusion is right, its rho-term included",
         "order 1/2": "the rho-term of the diffusion is missing or wrong",
         "does not converge": "the diffusion is wrong or missing",
     }.get(S.conclusion, "nothing can be said of the diffusion")
+    if S.conclusion in ("order 1/2", "does not converge") and not drift_is_right:
+        says = "the covariance is wrong, by the diffusion or by a wrong drift"
     values = "  ".join(f"{v:.3g}" for v in np.asarray(S.errors.value))
     return [f"max |Cov x − Cov X|/eta: {values}", f"  {S.conclusion}: {says} ({S.reason})"]

@@ -201,3 +201,25 @@ def test_bad_input(x0, changes, message):
     g, eta, phi = (changes.get(k, v) for k, v in (("g", LINE), ("eta", 0.25), ("phi", ss.coordinate(0))))
     with pytest.raises((ValueError, TypeError), match=message):
         by_quadrature(*pair(ss.usam, g, eta, 0.1), x0, steps=4, observables={"x": phi})
+
+
+def test_what_a_reviewer_broke():
+    """A kink that no rule is laid about is in the accuracy; a subcycled SAM keeps its pole; a stiff long run its box."""
+
+    def clipped(g, x, z):
+        return g(x, z).clamp(-1, 1)
+
+    parabola = ss.GaussianOracle(ss.Quadratic(torch.eye(1, dtype=T)), 0.5)
+    run = partial(by_quadrature, observables=X)
+    chain = run(ss.optimizer(clipped, parabola, 0.125), mc23.sgd_sde(parabola, eta=0.125), [0.9], steps=1)["x"].chain
+    off = abs(chain.value[-1] - 0.806679851)  # closed form
+    assert 1e-5 < off < 1.1 * chain.stderr[-1]
+    sam = ss.optimizer(partial(ss.sam, rho=0.5), LINE, 0.125)
+    model = mc23.sgd_sde(LINE, eta=0.125)
+    two, one = run(sam, model, [0.2], steps=2)["x"], run(ss.subcycle(sam, 2), model, [0.2], steps=1)["x"]
+    assert abs(two.chain.value[-1] - one.chain.value[-1]) < 1e-9
+    stiff = ss.GaussianOracle(ss.Quadratic(20 * torch.eye(1, dtype=T)), 0.5)
+    square = {"x": ss.squared_norm}
+    pair = (ss.optimizer(ss.sgd, stiff, 1 / 64), mc23.sgd_sde(stiff, eta=1 / 64))
+    exact = in_closed_form(*pair, [1.0], steps=512, observables=square)["x"].chain.value[-1]
+    assert abs(by_quadrature(*pair, [1.0], steps=512, observables=square)["x"].chain.value[-1] - exact) < 1e-9

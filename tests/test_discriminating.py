@@ -68,7 +68,7 @@ def test_leading_constants_in_one_dimension(update, model, x, square):
 def test_leading_constants_of_the_tanh_network(update, sigma, e1):
     g = ss.GaussianOracle(ss.TanhNetwork(), sigma)
     found = ss.leading_constant(
-        update, g, own(update), rho_scale=1.0, x0=[1.0, 1.2], horizon=1.0, steps=16,
+        update, g, own(update), rho_scale=1.0, x0=[1.0, 1.2], horizon=1.0,
         observables={"u": ss.coordinate(0), "v": ss.coordinate(1), "f": g.mean},
     )  # fmt: skip
     assert [c.e1 for c in found.values()] == pytest.approx(e1, abs=2e-5)

@@ -226,25 +226,25 @@ def test_exit_criteria_refuse_other_exit_times():
 
 
 @pytest.mark.parametrize(
-    ("claim", "planted", "verdict"),
+    ("claim", "planted"),
     [  # the rows of one model in the place of another's
-        ("certificate-sam", ("log cosh|SAM|right", "log cosh|SAM|no ρ"), "not reproduced"),
-        ("certificate-sam", ("log cosh|SAM|right", "log cosh|SAM|Σ only"), "not reproduced"),
-        ("certificate-usam", ("tanh network|USAM|right", "tanh network|USAM|no noise"), "not reproduced"),
-        ("certificate-sam", ("log cosh|SAM|modified 2", "log cosh|SAM|modified 1"), "not reproduced"),
-        ("certificate-usam", ("log cosh|USAM|corrected", "log cosh|USAM|corrected, no noise"), "not reproduced"),
-        ("certificate-rejects-sigma-only", ("log cosh|SAM|Σ only", "log cosh|SAM|right"), "not reproduced"),
-        ("certificate-rejects-printed", ("rotated saddle|SAM|printed", "rotated saddle|SAM|right"), "not reproduced"),
-        ("certificate-rejects-no-rho", ("six data|USAM|no ρ", "six data|USAM|right"), "not reproduced"),
-        ("certificate-rho-scaling", ("rho power 0.25", "rho power right"), "in part"),
+        ("certificate-sam", ("log cosh|SAM|right", "log cosh|SAM|no ρ")),
+        ("certificate-sam", ("log cosh|SAM|right", "log cosh|SAM|Σ only")),
+        ("certificate-usam", ("tanh network|USAM|right", "tanh network|USAM|no noise")),
+        ("certificate-sam", ("log cosh|SAM|modified 2", "log cosh|SAM|modified 1")),
+        ("certificate-usam", ("log cosh|USAM|corrected", "log cosh|USAM|corrected, no noise")),
+        ("certificate-rejects-sigma-only", ("log cosh|SAM|Σ only", "log cosh|SAM|right")),
+        ("certificate-rejects-printed", ("rotated saddle|SAM|printed", "rotated saddle|SAM|right")),
+        ("certificate-rejects-no-rho", ("six data|USAM|no ρ", "six data|USAM|right")),
+        ("certificate-rho-scaling", ("rho power 0.25", "rho power right")),
     ],
 )
-def test_the_certificate_refuses_exchanged_models(claim, planted, verdict):
+def test_the_certificate_refuses_exchanged_models(claim, planted):
     script, config, results = recorded("certificate")
     results["rho power right"] = results["log cosh|SAM|right"][1]
     old, new = planted
     assert verdict_of(script, results, config, claim) == "qualitatively"
-    assert verdict_of(script, {**results, old: results[new]}, config, claim) == verdict
+    assert verdict_of(script, {**results, old: results[new]}, config, claim) != "qualitatively"
 
 
 # ----------------------------------------------------------------- finding the checkout
