@@ -204,7 +204,7 @@ def test_bad_input(x0, changes, message):
 
 
 def test_what_a_reviewer_broke():
-    """A kink that no rule is laid about is in the accuracy; a subcycled SAM keeps its pole; a stiff long run its box."""
+    """A kink that no rule is laid about is in the accuracy; subcycled SAM keeps its pole; a stiff long run its box."""
 
     def clipped(g, x, z):
         return g(x, z).clamp(-1, 1)
