@@ -185,5 +185,5 @@ def test_an_update_of_the_wrong_shape_is_refused(update, message):
 
 
 def test_rules_about_a_pole_refuse_too_few_nodes():
-    with pytest.raises(ValueError, match="order must be >= 28"):
+    with pytest.raises(ValueError, match="points must be >= 28"):
         ss.modified_equation(partial(ss.usam, rho=0.1), TANH, 0.1, points=8)
