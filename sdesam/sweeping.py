@@ -142,7 +142,8 @@ def sweep(grid: Grid, n: int, folder: Path, means: Means, command: str) -> Sweep
     _try_out(first)
     store = Store(folder)
     plan = Plan(grid, index, n=n, shard=means.share) if (index := store.index()) or means.shard else first
-    name = f"{time.strftime('%Y%m%dT%H%M%S')}-{platform.node()}-{os.getpid()}"
+    fraction = time.time_ns() % 10**9  # two runs of one process may start in one second
+    name = f"{time.strftime('%Y%m%dT%H%M%S')}-{platform.node()}-{os.getpid()}-{fraction:09d}"
     run = provenance(command) | {"n": n, "shard": means.shard, "grid": grid.document()}
     store.log_run(name, run)
     with means.open() as (executor, workers):
