@@ -24,7 +24,6 @@ __all__ = ["Grid", "grid_about", "interpolate", "propagate", "transition"]
 
 _RADIUS = {1: 8, 2: 4}  # half the nodes of a full stencil in one dimension: polynomials of degree 15 and 7
 _MARGIN = {1: 16, 2: 12}  # nodes beyond the box on either side: errors made at the edge do not reach the paths
-
 _DENSE = 1000  # nodes up to which powers of the dense matrix are the faster way
 
 
@@ -88,7 +87,7 @@ def propagate(matrix: csr_array, u: np.ndarray, at: int, steps: int, substeps: i
 
 
 def interpolate(grid: Grid, values: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Values (N, J) on the grid, interpolated at points x (M, d); points outside are moved to the edge."""
+    """Values (N, J) on the grid, interpolated at points x (M, d); outside, by the line through the last two nodes."""
     column, weight = _rows(grid, x[:, None, :], np.ones((len(x), 1)))
     return np.einsum("na,naj->nj", weight, values[column])
 

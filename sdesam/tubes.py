@@ -91,6 +91,7 @@ def tube_about(
     low, high = (
         f([f(p + s * _REACH[d] * spread, axis=0) for p in paths], axis=0) for f, s in ((np.min, -1), (np.max, 1))
     )
+    # a box without width (no noise, or an equilibrium) gets a tenth of the other side's, and never less than 1e-3 |x0|
     thin = np.maximum(0.1 * float((high - low).max()) - (high - low), 0.0) + 1e-3 * (1 + np.abs(start))
     some = torch.from_numpy(mean[:: max(1, steps // 4)].copy())
     arrive, check = (_arrivals(optimizer, some, finer) for finer in (False, True))
@@ -119,6 +120,7 @@ def _mean_path(sde: SDE, start: np.ndarray, horizon: float, steps: int) -> np.nd
 
 
 def _heun(sde: SDE, start: np.ndarray, horizon: float, count: int) -> np.ndarray:
+    """The drift's path (count + 1, d) from start by Heun's scheme."""
     h, x, path = horizon / count, torch.from_numpy(start)[None], [start]
     for _ in range(count):
         b, _ = sde.coefficients(x)
