@@ -48,6 +48,7 @@ METHODS = {
 SILENT = {  # cases left out: there is no theory
     ("double well", "DNSAM"): "it reaches a critical point, where its moments are infinite",
     ("double well", "DNSAM, full"): "it reaches a critical point, where its drift jumps",
+    ("quadratic", "SAM"): "not run: the rotated saddle is a quadratic too",
 }
 SLUGS = {
     "no noise": "no-noise", "no ρ": "no-rho", "Σ only": "sigma-only", "DNSAM's drift": "dnsam-drift",
@@ -56,6 +57,8 @@ SLUGS = {
 }  # fmt: skip
 Model = Callable[[ss.Oracle, float, float], ss.SDE]
 FRESH = ("log cosh", "six data")
+QUADRATICS = ("quadratic", "rotated saddle")
+NOT_AFFINE = (ss.dnsam, ss.dnsam_full_numerator)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,8 @@ class Config:
     log2_eta: tuple[int, ...] = (-3, -4, -5, -6, -7, -8)
     steps_plane: tuple[int, ...] = (16, 24, 40, 64)
     steps_sampled: tuple[int, ...] = (4, 8, 16, 32, 64)
-    n: int = 1024
+    steps_sampled_plane: tuple[int, ...] = (16, 32, 64, 128)
+    n: int = 4096  # antithetic pairs in two dimensions, a quarter of it in ten, a sixteenth in 28
     seed: int = 0
     log2_eta_second: tuple[int, ...] = (-2, -3, -4, -5, -6)
     accuracy_plane: float = 3e-3  # times eta²: S divides covariances of size eta² by eta
@@ -115,9 +119,9 @@ SMOKE = Config(
     log2_eta=(-3, -4, -5, -6),
     log2_eta_second=(-2, -3, -4, -5),
     landscapes=("log cosh", "quadratic"),
-    methods=("SGD", "SAM"),
+    methods=("SGD", "DNSAM"),
     accuracy_line=1e-5,
-    steps_sampled=(4, 8, 16, 32),
+    steps_sampled_plane=(4, 8, 16, 32),
     n=64,
 )
 
@@ -142,7 +146,7 @@ def printed_usam(g: ss.Oracle, eta: float, rho: float) -> ss.SDE:
 def wrong_models(landscape: str, method: str) -> dict[str, Model]:
     """The planted wrong models of a case."""
     right = own(method)
-    found: dict[str, Model] = {"no noise": silenced(right)}
+    found: dict[str, Model] = {} if landscape == "Iris" and method != "SGD" else {"no noise": silenced(right)}
     if landscape in ("log cosh", "quadratic"):
         found["weaker noise"] = planted.weaker_noise(right)
     if method == "SGD":
@@ -150,7 +154,8 @@ def wrong_models(landscape: str, method: str) -> dict[str, Model]:
     found["no ρ"] = planted.without_rho
     if landscape in ("log cosh", "quadratic"):
         found["ρ turned"] = planted.turned(right)
-    if method in ("USAM", "DNSAM", "SAM") and landscape != "Iris":
+    on_a_grid = len(CASES[landscape].x0) <= 2 and not (METHODS[method] in NOT_AFFINE and landscape in QUADRATICS)
+    if method in ("USAM", "DNSAM", "SAM") and on_a_grid:  # what Σ lacks is below the noise of a Monte Carlo S
         found["Σ only"] = planted.with_parts(right, planted.without_rho)
     return found | special_models(landscape, method)
 
@@ -186,27 +191,31 @@ def sampled_cases(c: Config) -> list[tuple[str, str]]:
     return [
         (landscape, method)
         for landscape, method in cases(c)
-        if len(CASES[landscape].x0) > 2
-        or (landscape in ("quadratic", "rotated saddle") and method.startswith("DNSAM"))
-        or (landscape, method) == ("quadratic", "SAM")
+        if len(CASES[landscape].x0) > 2 or (landscape in QUADRATICS and METHODS[method] in NOT_AFFINE)
     ]
 
 
+def pairs_of(c: Config, landscape: str) -> int:
+    return c.n // {2: 1, 10: 4, 28: 16}[len(CASES[landscape].x0)]
+
+
 def in_closed_form(landscape: str, method: str) -> bool:
-    return landscape in ("quadratic", "rotated saddle") and method in ("SGD", "USAM")
+    return landscape in QUADRATICS and method in ("SGD", "USAM")
 
 
 def etas_of(c: Config, landscape: str, method: str) -> np.ndarray:
     """The learning rates of a row; smaller ones where the noise or DNSAM's long ascent meets strong curvature."""
     if (landscape, method) in sampled_cases(c):
-        return 1 / np.array(c.steps_sampled, float)
+        return 1 / np.array(c.steps_sampled_plane if len(CASES[landscape].x0) == 2 else c.steps_sampled, float)
     if len(CASES[landscape].x0) == 1 or in_closed_form(landscape, method):
         return 2.0 ** np.array(c.log2_eta, float) / (1 if landscape == "log cosh" else 4)
     finer = {("six data", "DNSAM"): 2, ("rotated saddle", "SAM"): 1.5}
     return 1 / np.array(c.steps_plane, float) / finer.get((landscape, method), 1)
 
 
-def errors(c: Config, landscape: str, kernel: ss.Kernel, g: ss.Oracle, x0: tuple[float, ...], models: dict[str, ss.SDE]):
+def errors(
+    c: Config, landscape: str, kernel: ss.Kernel, g: ss.Oracle, x0: tuple[float, ...], models: dict[str, ss.SDE]
+):
     """Every model's weak errors of f and of the first two moments, against one optimizer."""
     eta = float(kernel.dt)
     end = heun_path(mc23.sgd_sde(g, eta=eta), x0, 1.0, 32)[-1].tolist()
@@ -257,7 +266,7 @@ def sampled(c: Config, landscape: str, method: str) -> dict[str, np.ndarray]:
             phis = {"f": g.mean, "y": lambda x, a=end[0]: x[..., 0] - a, "y²": lambda x, a=end[0]: (x[..., 0] - a) ** 2}
             e = ss.by_coupled_mc(
                 optimizer_at(method, g, eta, rho), model(g, eta, rho), list(x0), steps=round(1 / eta),
-                observables=phis, n=c.n, seed=c.seed + i, pairs=True,
+                observables=phis, n=pairs_of(c, landscape), seed=c.seed + i, pairs=True,
             )  # fmt: skip
             first, second = e["y"], e["y²"].error[-1]
             sides = float(first.chain[-1].value + first.sde[-1].value)
@@ -328,13 +337,14 @@ def conclusions(r: dict[str, np.ndarray], c: Config, landscape: str, method: str
     """Of E f, E x[0] and S; what vanishes has no order and is left out.  All are held to the e1 of the right model."""
     eta, rows = etas_of(c, landscape, method), r[f"{landscape}|{method}|{model}"]
     powers = powers_of(0.5, rho=method != "SGD")
-    predicted = r.get(f"{landscape}|{method}|predicted")
-    e1 = (None, None) if predicted is None or CASES[landscape].c != 1 else predicted[:, 1]
-    n = c.n if (landscape, method) in sampled_cases(c) else 1
+    e1 = dict(
+        zip(("f", "x[0]"), r.get(f"{landscape}|{method}|predicted", np.empty((0, 2)))[:, 1].tolist(), strict=False)
+    )
+    n = pairs_of(c, landscape) if (landscape, method) in sampled_cases(c) else 1
     found = {}
     for i, name in enumerate(("f", "x[0]", "S")):
         if not vanishes(rows[i], n):
-            found[name] = order(eta, rows[i], powers, None if name == "S" or e1[i] is None else float(e1[i]), n)
+            found[name] = order(eta, rows[i], powers, e1.get(name), n)
     return found
 
 
@@ -372,6 +382,7 @@ def demanded(r: dict[str, np.ndarray], c: Config, method: str) -> dict[str, tupl
             found |= {
                 f"{landscape}, {test}": (o, "order 1")
                 for test, o in conclusions(r, c, landscape, method, "right").items()
+                if test != "S" or (landscape, m) not in sampled_cases(c)  # there S only rejects
             }
             if len(CASES[landscape].x0) == 1:
                 found |= {f"{landscape}, {test}": both for test, both in extra(r, c, landscape, method).items()}
@@ -408,18 +419,20 @@ def figure(r: dict[str, np.ndarray], c: Config):
     for ax in axes[0]:
         ax.axvspan(-0.2, 0.2, color="0.9", zorder=0)
     for y, (landscape, method) in enumerate(rows):
-        for model in ("right", *wrong_models(landscape, method)):
+        for model in ("right", *planted_of(c, landscape, method)):
             colour, size = ("#000000", 3) if model == "right" else ("#D55E00", 3.5)
             for test, o in conclusions(r, c, landscape, method, model).items():
                 ax, marker, dy = {"f": (0, "o", -0.15), "x[0]": (0, "^", 0.15), "S": (1, "s", 0.0)}[test]
                 stalled = o.conclusion == "does not converge"
                 share = 1.2 if stalled else float(np.clip(np.nan_to_num(o.share.value, nan=9.0), -0.45, 1.45))
-                if test != "S" and stalled:
-                    share = 1.2
                 axes[0, ax].plot(
                     share, y + dy, "x" if stalled else marker, color=colour, markersize=size, markeredgewidth=0.8,
                     fillstyle="full" if o.conclusion != "inconclusive" else "none", zorder=4 if model == "right" else 3,
                 )  # fmt: skip
+                if o.errors.method == "Monte Carlo" and not stalled and 1.96 * o.share.stderr < 0.5:
+                    axes[0, ax].plot(
+                        share + 1.96 * o.share.stderr * np.array([-1, 1]), [y + dy] * 2, color=colour, lw=0.6
+                    )
         if len(CASES[landscape].x0) == 1:
             for test, (o, wanted) in extra(r, c, landscape, method).items():
                 colour = "#000000" if wanted != "order 1" else "#D55E00"
@@ -439,17 +452,11 @@ def figure(r: dict[str, np.ndarray], c: Config):
 
 # ----------------------------------------------------------------- verdicts
 def verdicts(r: dict[str, np.ndarray], c: Config) -> list[Verdict]:
-    wrong = planted(r, c)
+    wrong = all_rejections(r, c)
     return [
         *(right_row(r, c, method, wrong) for method in c.methods),
         *(wrong_row(m, found) for m, found in wrong.items()),
     ] + (scaling_rows(r, c) if "log cosh" in c.landscapes else [])
-
-
-def met(name: str, o: Order, wanted: str) -> bool:
-    """Whether a test gives the order demanded; "order 1" of a finer test only says "no higher", hence the share."""
-    exactly = abs(float(o.share.value) - 1) <= 0.4 if name.endswith(LOWER) else True
-    return o.conclusion == wanted and exactly
 
 
 def share_of(o: Order) -> str:
@@ -460,7 +467,7 @@ def right_row(
     r: dict[str, np.ndarray], c: Config, method: str, wrong: dict[str, dict[str, list[str] | None]]
 ) -> Verdict:
     tests = demanded(r, c, method)
-    decided = {name: met(name, *pair) for name, pair in tests.items() if pair[0].conclusion != "inconclusive"}
+    decided = {name: o.conclusion == wanted for name, (o, wanted) in tests.items() if o.conclusion != "inconclusive"}
     kinds = {name.split(", ", 1)[1] for name in decided}
     enough = len(decided) >= 0.75 * len(tests) and "S" in kinds and bool(kinds & {"f", "x[0]"})
     open_rows = [f"{name} ({o.reason.split(';')[0]})" for name, (o, _) in tests.items() if name not in decided]
@@ -471,11 +478,10 @@ def right_row(
     ]
     return Verdict(
         claim=f"certificate-{method.lower().replace(', ', '-')}",
-        statement=f"The SDE of {method} is a model of it to O(η) at ρ = √η, in drift (f, x[0], with the predicted e1) and covariance "
-        "(S); in one dimension the corrected drift is of order 3/2 (SGD 2) and the modified equation at fixed ρ of order 2",
+        statement=f"The SDE of {method} is a model of it to O(η) at ρ = √η, in drift (f, x[0]; for d ≤ 2 and ρ = √η with the predicted e1) "
+        "and covariance (S, but for the Monte Carlo rows); in one dimension the corrected drift is of order 3/2 (SGD 2) and the modified equation at fixed ρ of order 2",
         source="Monzio Compagnoni et al. 2023, recalled; the tests are derived for this project",
-        criterion="every test that decides gives the order demanded (where that is the lower one, with a share within 0.4 of 1); at "
-        "least three of four decide, of E and of S; an error that does not meet its e1 within 10 % is undecided, and named",
+        criterion="every test that decides gives the order demanded, and E the constant e1; at least three of four decide, of E and of S",
         paper_value="none given",
         observed=f"{sum(decided.values())} of {len(tests)} tests as demanded; against: {'; '.join(against) or 'none'}; undecided: "
         f"{'; '.join(open_rows) or 'none'}" + (f"; left out: {'; '.join(silent)}" if silent else ""),
@@ -489,7 +495,9 @@ def wrong_row(model: str, found: dict[str, list[str] | None]) -> Verdict:
     what = {
         "no noise": "without a diffusion", "no ρ": "with SGD's drift and noise", "Σ only": "with Σ for its covariance",
         "DNSAM's drift": "with −∇(f + ρ|∇f|) for SAM", "printed": "as printed (slides)", "transposed": "with HS̄ + S̄ᵀH for SAM",
-        "H E v": "with ρ H E v for SAM on minibatches",
+        "H E v": "with ρ H E v for SAM on minibatches", "surrogate": "with E v of Gaussian noise of the same covariance for SAM on minibatches",
+        "ρ turned": "with the sign of ρ turned in its drift", "weaker noise": "with covariance η²Σ (dt for √dt)",
+        "fresh draw": "with the optimizer drawing anew at its second gradient",
     }[model]  # fmt: skip
     text = "; ".join(
         f"{case}: {'undecided' if tests is None else ', '.join(tests) or 'passes'}" for case, tests in found.items()
@@ -498,7 +506,8 @@ def wrong_row(model: str, found: dict[str, list[str] | None]) -> Verdict:
         claim=f"certificate-rejects-{SLUGS[model]}",
         statement=f"A model {what} is no model to O(η) of drift and covariance",
         source="derived for this project",
-        criterion="in every case at least one test concludes on order 1/2 or no convergence, and not so for the right model",
+        criterion="in every case at least one test concludes on a lower order, no convergence, or another constant than e1 (marked), and "
+        "not so for the right model",
         paper_value="none given",
         observed=f"tests that reject it: {text}",
         rejects="a test counts only where it does not reject the right model too; those pass in the rows above",
@@ -523,7 +532,7 @@ def scaling_rows(r: dict[str, np.ndarray], c: Config) -> list[Verdict]:
             verdict=judge(
                 [
                     None if o.conclusion == "inconclusive" else o.conclusion in says
-                    for o, says in ((fixed, ("does not converge",)), (quarter, REJECTED))
+                    for o, says in ((fixed, ("does not converge",)), (quarter, ("order 1/2", "below order 1/2")))
                 ],
                 [right.conclusion == "order 1"],
                 given=False,

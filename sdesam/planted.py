@@ -17,7 +17,6 @@ from .calculus import grad, grad_and_hessian, unit
 from .deterministic import drift_and_covariance
 from .drift_corrections import Model
 from .landscapes import Landscape
-from .minibatch import MinibatchOracle
 from .noise import Product
 from .oracles import Oracle
 from .sde import SDE, LinearMap
@@ -120,7 +119,7 @@ def mean_direction(g: Oracle, eta: float, rho: float) -> SDE:
     return _with_direction(mc23.sam_sde(g, eta=eta, rho=rho), g.mean, rho, direction)
 
 
-def surrogate_direction(g: MinibatchOracle, eta: float, rho: float) -> SDE:
+def surrogate_direction(g: Oracle, eta: float, rho: float) -> SDE:
     """SAM on minibatches with E v of Gaussian noise of their covariance: rho H E v, v the direction of N(∇f, Σ(x))."""
     plain = mc23.sgd_sde(g, eta=eta)
 
@@ -179,7 +178,7 @@ class FreshDraws:
         """The oracle's."""
         return self.g.dim
 
-    def __call__(self, x: Tensor, z: tuple[Tensor, Tensor]) -> Tensor:
+    def __call__(self, x: Tensor, z: Any) -> Tensor:
         """The gradient of the first draw."""
         return self.g(x, z[0])
 
