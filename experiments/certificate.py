@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +14,7 @@ from sdesam import planted
 from sdesam.conclusions import HALF_INTEGER, THREE_HALVES, Order, powers_of, second_powers_of
 from sdesam.datasets import iris_linear_network, tanh_network_data
 from sdesam.deterministic import models_by_quadrature
-from sdesam.experiments import Recall, Verdict, judge
+from sdesam.experiments import Recall, Verdict, judge, together
 from sdesam.fluctuations import largest, scaled_fluctuation, second_moments
 from sdesam.integrators import heun_path
 from sdesam.orders import concluded
@@ -182,8 +181,7 @@ def run(c: Config, recall: Recall) -> dict[str, np.ndarray]:
     if "log cosh" in c.landscapes:
         parts += [(scaled_wrongly, c, power) for power in (0.25, 0.0)]
     parts += [(fresh, c, landscape) for landscape in FRESH if landscape in c.landscapes and "USAM" in c.methods]
-    with ThreadPoolExecutor(2) as pool:
-        return {name: rows for found in pool.map(lambda part: recall(*part), parts) for name, rows in found.items()}
+    return {name: rows for found in together(recall, parts) for name, rows in found.items()}
 
 
 def sampled_cases(c: Config) -> list[tuple[str, str]]:
@@ -337,9 +335,8 @@ def conclusions(r: dict[str, np.ndarray], c: Config, landscape: str, method: str
     """Of E f, E x[0] and S; what vanishes has no order and is left out.  All are held to the e1 of the right model."""
     eta, rows = etas_of(c, landscape, method), r[f"{landscape}|{method}|{model}"]
     powers = powers_of(0.5, rho=method != "SGD")
-    e1 = dict(
-        zip(("f", "x[0]"), r.get(f"{landscape}|{method}|predicted", np.empty((0, 2)))[:, 1].tolist(), strict=False)
-    )
+    rows_of_e1 = r.get(f"{landscape}|{method}|predicted", np.empty((0, 2)))
+    e1: dict[str, float] = {name: float(row[1]) for name, row in zip(("f", "x[0]"), rows_of_e1, strict=False)}
     n = pairs_of(c, landscape) if (landscape, method) in sampled_cases(c) else 1
     found = {}
     for i, name in enumerate(("f", "x[0]", "S")):

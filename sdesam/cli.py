@@ -110,7 +110,8 @@ def weak_order(
     *,
     landscape: str,
     method: str = "sam",
-    sigma: float,
+    sigma: float = 0.0,
+    batch_size: int | None = None,
     x0: Numbers[float] = (),
     eta: Numbers[float] = (0.125, 0.0625, 0.03125, 0.015625, 0.0078125, 0.00390625),
     rho_scale: float = 1.0,
@@ -123,7 +124,7 @@ def weak_order(
     seed: int = 0,
     dtype: Literal["float32", "float64"] = "float64",
     threads: int | None = None,
-    expect: Literal["order-1/2", "order-1", "order-2", "does-not-converge"] | None = None,
+    expect: Literal["order-1/2", "order-1", "order-3/2", "order-2", "does-not-converge"] | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Is this SDE a model of this optimizer to O(eta)?  Weak errors at several eta, and a conclusion that can be wrong.
@@ -133,6 +134,7 @@ def weak_order(
     landscape : a name, or file.py:function
     method : sgd, usam, dnsam, dnsam-full-numerator, sam, unified-sam, or file.py:function
     sigma : standard deviation of the Gaussian gradient noise
+    batch_size : minibatches of a finite sum instead; Monte Carlo then uses control variates
     x0 : start, d numbers
     eta : at least four learning rates; horizon must be a whole number of steps of each
     rho_scale : c of rho = c·eta^p
@@ -147,14 +149,16 @@ def weak_order(
     seed : replicate i reads stream (seed, i)
     dtype : precision
     threads : torch threads
-    expect : exit with 1 unless every observable has this order
+    expect : exit with 1 unless every observable has this order (and the constant that theory predicts for it)
     as_json : print one JSON document
     """
     from .order_report import document, order_of, text
     from .setting import Setting
 
     _set_threads(threads)
-    setting = Setting(landscape, method, eta=1.0, sigma=sigma, x0=tuple(x0), seed=seed, dtype=dtype)
+    setting = Setting(
+        landscape, method, eta=1.0, sigma=sigma, batch_size=batch_size, x0=tuple(x0), seed=seed, dtype=dtype
+    )
     answer = order_of(
         setting, etas=eta, rho_scale=rho_scale, rho_power=rho_power, horizon=horizon, observables=observable,
         estimator=estimator, model=model, n=n,

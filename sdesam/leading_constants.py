@@ -28,11 +28,17 @@ State = tuple[Tensor, ...]
 class LeadingConstant:
     """What theory demands of E phi(x_K) − E phi(X_T) = half·√eta + e1·eta + O(eta^(3/2)).
 
-    ``half`` vanishes for a right drift; ``e1`` is meaningful only then.
+    Attributes
+    ----------
+    half : vanishes for a right drift; the others are meaningful only then
+    e1 : of the model as it is
+    e1_with_noise : of the model with Σ as its leading covariance: the same for a right diffusion, what *order 1* has to
+        meet so that a wrong one is seen
     """
 
     half: float
     e1: float
+    e1_with_noise: float
 
 
 def leading_constant(
@@ -52,7 +58,7 @@ def leading_constant(
 
         d½' = −H d½ − c a₁,     d' = −H d − ½ H∇f − c² a₂ − b₁ − ½ D³f:V,     V' = −HV − VH + ΔA,     all 0 at t = 0
 
-        half = ∇phi·d½,     e1 = ∇phi·d + ½ D²phi:V
+        half = ∇phi·d½,     e1 = ∇phi·d + ½ D²phi:V,     e1_with_noise = ∇phi·d at ΔA = 0
 
     Parameters
     ----------
@@ -92,10 +98,10 @@ def _close(a: LeadingConstant, b: LeadingConstant) -> bool:
 
 
 def _solved(slope: Callable[[State], State], start: Tensor, horizon: float, steps: int) -> State:
-    """State (x, d½, d, V) at the horizon."""
+    """State (x, d½, d, V, d at V = 0) at the horizon."""
     d, h = len(start), horizon / steps
     zero = start.new_zeros
-    state: State = (start, zero(d), zero(d), zero(d, d))
+    state: State = (start, zero(d), zero(d), zero(d, d), zero(d))
     for _ in range(steps):
         k1 = slope(state)
         k2 = slope(_moved(state, k1, h / 2))
@@ -106,12 +112,12 @@ def _solved(slope: Callable[[State], State], start: Tensor, horizon: float, step
 
 
 def _constants(state: State, rule: Rule, observables: Mapping[str, Observable]) -> dict[str, LeadingConstant]:
-    x, half, first, V = state
+    x, half, first, V, noisy = state
     found = {}
     for name, phi in observables.items():
         gradient, curvature = grad(phi)(x), hessian(phi)(x)
         e1 = float(gradient @ first + (curvature * V).sum() / 2)
-        found[name] = LeadingConstant(0.0 if rule.is_sampled else float(gradient @ half), e1)
+        found[name] = LeadingConstant(0.0 if rule.is_sampled else float(gradient @ half), e1, float(gradient @ noisy))
     return found
 
 
@@ -120,15 +126,14 @@ def _moved(state: State, slope: State, h: float) -> State:
 
 
 def _slopes(update: Callable[..., Tensor], rule: Rule, model: Model, c: float, state: State) -> State:
-    x, half, first, V = state
+    x, half, first, V, noisy = state
     f = rule.g.mean
     m, H = grad(f)(x), hessian(f)(x)
     a1, a2, b1 = _gap(update, rule, model, x)
     bent = grad(lambda y: (hessian(f)(y) * V).sum((-2, -1)))(x) if bool(V.any()) else torch.zeros_like(x)
     noise = _covariance_gap(rule, model, x)
-    return (
-        -m, -H @ half - c * a1, -H @ first - H @ m / 2 - c**2 * a2 - b1 - bent / 2, -H @ V - V @ H + noise,
-    )  # fmt: skip
+    source = -H @ m / 2 - c**2 * a2 - b1
+    return -m, -H @ half - c * a1, -H @ first + source - bent / 2, -H @ V - V @ H + noise, -H @ noisy + source
 
 
 _RHO = 1e-3  # finite differences in rho: truncation of relative size 1e-6, rounding 1e-9

@@ -83,9 +83,9 @@ def order_of(
         update, g, etas=etas, rho_scale=rho_scale, rho_power=rho_power, estimator=estimator, observables=phis, n=n,
         seed=setting.seed, sde=None if model == "theory" else sde, x0=start, horizon=horizon,
         powers=second_powers_of(rho_power, rho=rho) if model == "modified-2" else powers,
-        e1={name: c.e1 for name, c in predicted.items() if abs(c.half) < _VANISHING},
+        e1={name: c.e1_with_noise for name, c in predicted.items() if abs(c.half) < _VANISHING},
     )  # fmt: skip
-    if estimator == "coupled":
+    if estimator == "coupled" or isinstance(g, ExactOracle):
         return Answer(orders, None, predicted)
     pair_at = partial(_pair, update, g, sde, rho_scale, rho_power)
     S = fluctuation_order(pair_at, etas, x0=start, horizon=horizon, estimator=estimator, powers=powers)
@@ -153,7 +153,11 @@ def document(answer: Answer) -> dict[str, Any]:
             "conclusion": S.conclusion, "reason": S.reason, "eta": S.etas.tolist(),
             "S": np.asarray(S.errors.value).tolist(), "accuracy": np.asarray(S.errors.stderr).tolist(),
         }  # fmt: skip
-    return found | {"predicted": {name: {"half": c.half, "e1": c.e1} for name, c in answer.predicted.items()}}
+    return found | {
+        "predicted": {
+            name: {"half": c.half, "e1": c.e1, "e1 with noise": c.e1_with_noise} for name, c in answer.predicted.items()
+        }
+    }
 
 
 def text(answer: Answer) -> str:
@@ -171,7 +175,11 @@ def text(answer: Answer) -> str:
         if name in answer.predicted:
             c = answer.predicted[name]
             right = abs(c.half) < _VANISHING
-            says = f"{c.e1:.4g} eta" if right else f"{c.half:.4g} √eta, a wrong drift"
+            says = (
+                f"{c.e1:.4g} eta, with the right noise {c.e1_with_noise:.4g} eta"
+                if right
+                else (f"{c.half:.4g} √eta, a wrong drift")
+            )
             lines.append(
                 f"  predicted: {says}" + (f"; fitted b = {float(o.order.constant.value):.4g}" if right else "")
             )
