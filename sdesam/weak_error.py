@@ -180,8 +180,6 @@ def by_controlled_mc(
         For more than one start, minibatches that cannot be enumerated, or as ``simulate``.
     """
     start = as_points("x0", x0, None)
-    if start.ndim > 1:
-        raise ValueError(f"x0 must be one point (d,), got {tuple(start.shape)}: the linearisation is about one path.")
 
     def once(r: int) -> dict[str, WeakError]:
         return _controlled_once(optimizer, sde, start, steps, observables, n, seed, r)
