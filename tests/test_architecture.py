@@ -21,7 +21,7 @@ ORDER = [
      "planted", "interop.torchsde", "interop"],
     ["plotting", "files", "experiments", "report", "store", "chunks", "executors", "sweeps"],
     ["catalogue", "setting", "side_by_side", "cells", "order_report", "grids", "collecting", "sweeping",
-     "reproduction", "cli"],
+     "reproduction", "terminal", "cli_stores", "cli"],
 ]  # fmt: skip
 RANK = {name: i for i, name in enumerate(name for layer in ORDER for name in layer)}
 
