@@ -115,14 +115,14 @@ def model_of(kernel: Kernel, x0: Tensor, observables: Mapping[str, Field], inter
     if any(isinstance(k.kernel if isinstance(k, Subcycled) else k, Coupled) for k in kernels):
         raise NotTraceable(f"{kernel.name} nests coupled kernels")
     rows, noise = _around(x0), inner.noise
-    draws = noise.draw(Streams(seed=0, first=0, count=len(rows)).bits, x0.dtype)
-    deal: Callable[[Any], list] = inner._deal if isinstance(inner, Coupled) else lambda z: [z]  # each member's numbers
+    draws: Any = noise.draw(Streams(seed=0, first=0, count=len(rows)).bits, x0.dtype)
+    deal: Callable[[Any], list] = inner._deal if isinstance(inner, Coupled) else _whole  # each member's numbers
     dealt = [tuple(part[0].tolist()) for part in deal(torch.arange(size_of(noise))[None])]
+    parts = deal(draws)
     members, forms, start = [], [], 0
-    for member, numbers in zip(kernels, dealt, strict=True):
+    for member, numbers, z in zip(kernels, dealt, parts, strict=True):
         form = _Form.of(member, rows)
         share = inner.substeps // member.substeps if isinstance(inner, Coupled) else 1
-        z = deal(draws)[len(members)] if isinstance(inner, Coupled) else draws
         step = _traced_step(member, form, rows, z)
         members.append(Member(step, range(start, start + form.size), numbers, share))
         forms.append(form)
@@ -130,6 +130,10 @@ def model_of(kernel: Kernel, x0: Tensor, observables: Mapping[str, Field], inter
     join = (lambda states: (0, tuple(states), (0.0,) * len(states))) if isinstance(inner, Coupled) else (lambda s: s[0])
     observe = _traced_observables(kernel, forms, join, rows, observables, internals)
     return Model(tuple(members), factors_of(noise), kernel.substeps, observe, _Initial(kernels, tuple(forms)))
+
+
+def _whole(z: Any) -> list:
+    return [z]
 
 
 # ----------------------------------------------------------------- states as numbers

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .scalars import COMPARISONS, Scalars
+from .scalars import COMPARISONS, TRANSCENDENTAL, Scalars
 
 __all__ = ["ELEMENTWISE", "MOVES", "REDUCTIONS", "SHAPED"]
 
@@ -17,76 +17,18 @@ Rule = Callable[..., int]
 
 
 # ----------------------------------------------------------------- moving and making
-def _all(kwargs: dict) -> dict:
-    return kwargs
-
-
-def _none(kwargs: dict) -> dict:
-    return {}
-
-
-MOVES: dict[str, Callable[[dict], dict]] = {
-    **dict.fromkeys(
-        [
-            "view",
-            "_unsafe_view",
-            "reshape",
-            "permute",
-            "transpose",
-            "t",
-            "expand",
-            "squeeze",
-            "unsqueeze",
-            "select",
-            "slice",
-            "diagonal",
-            "cat",
-            "stack",
-            "flip",
-            "index_select",
-            "gather",
-            "unbind",
-            "split",
-            "split_with_sizes",
-            "as_strided",
-            "repeat",
-            "index",
-            "select_scatter",
-            "slice_scatter",
-            "diagonal_scatter",
-            "index_put",
-            "scatter",
-            "tril",
-            "triu",
-            "unfold",
-            "roll",
-            "movedim",
-            "view_as",
-            "expand_as",
-            "unflatten",
-        ],
-        _all,
-    ),
-    **dict.fromkeys(["clone", "alias", "detach", "lift_fresh_copy", "lift_fresh", "contiguous"], _none),
-}
-SHAPED = tuple(
-    [
-        "zeros_like",
-        "ones_like",
-        "full_like",
-        "empty_like",
-        "new_zeros",
-        "new_ones",
-        "new_full",
-        "new_empty",
-        "new_empty_strided",
-        "empty_strided",
-        "sym_size",
-        "size",
-        "sym_numel",
-        "numel",
-    ]
-)
+_MOVING = (
+    "view", "_unsafe_view", "reshape", "permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "select",
+    "slice", "diagonal", "cat", "stack", "flip", "index_select", "gather", "unbind", "split", "split_with_sizes",
+    "as_strided", "repeat", "index", "select_scatter", "slice_scatter", "diagonal_scatter", "index_put", "scatter",
+    "tril", "triu", "unfold", "roll", "movedim", "view_as", "expand_as", "unflatten",
+)  # fmt: skip
+_COPYING = ("clone", "alias", "detach", "lift_fresh_copy", "lift_fresh", "contiguous")
+MOVES = {**dict.fromkeys(_MOVING, True), **dict.fromkeys(_COPYING, False)}  # whether their keywords matter
+SHAPED = (
+    "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
+    "new_empty_strided", "empty_strided", "sym_size", "size", "sym_numel", "numel",
+)  # fmt: skip
 
 
 # ----------------------------------------------------------------- number by number
@@ -207,10 +149,7 @@ def _same(s: Scalars, a: int, dtype: torch.dtype | None = None, **kwargs: Any) -
 
 
 ELEMENTWISE: dict[str, Rule] = {
-    **{
-        name: _plain(name)
-        for name in ["add", "sub", "mul", "div", "neg", "abs", "sqrt", "exp", "expm1", "log", "log1p", "tanh"]
-    },
+    **{name: _plain(name) for name in ("add", "sub", "mul", "div", "neg", "abs", "sqrt", *TRANSCENDENTAL)},
     **{name: _plain(name) for name in COMPARISONS},
     "rsub": lambda s, a, b, alpha=1: _plain("sub")(s, b, a, alpha=alpha),
     "reciprocal": lambda s, a: s.apply("div", s.constant(1.0), a),

@@ -160,7 +160,7 @@ class _Reader:
             return self._lookup(target, args[0], args[1])
         if name in MOVES:
             target = torch.ops.aten.reshape if name in ("view", "_unsafe_view") else target  # strides may differ
-            moved = target(*_map(self._movable, args, Tensor), **MOVES[name](kwargs))
+            moved = target(*_map(self._movable, args, Tensor), **(kwargs if MOVES[name] else {}))
             wrap = lambda ids: _Symbols(ids, dtype)  # noqa: E731
             return [wrap(m) for m in moved] if isinstance(moved, (list, tuple)) else wrap(moved)
         if name in ELEMENTWISE:
