@@ -31,7 +31,7 @@ def fused_or_reason(
     x0 : one start, (d,)
     """
     try:
-        model: Model = model_of(kernel, x0, observables, internals)
+        model: Model = model_of(kernel, x0, observables, internals, 3 * LIMIT)  # as many constants, at worst
     except NotTraceable as error:
         return str(error)
     if model.length > LIMIT:

@@ -93,7 +93,6 @@ def fused_moments(
     start: Start,
     replicates: range,
     *,
-    n: int,
     names: tuple[str, ...],
     saved: np.ndarray,
     dt: float,

@@ -91,12 +91,19 @@ def factors_of(noise: Noise) -> tuple[Noise, ...]:
     return (noise,)
 
 
-def model_of(kernel: Kernel, x0: Tensor, observables: Mapping[str, Field], internals: Mapping[str, Field]) -> Model:
+def model_of(
+    kernel: Kernel,
+    x0: Tensor,
+    observables: Mapping[str, Field],
+    internals: Mapping[str, Field],
+    most: int = 10**9,
+) -> Model:
     """The lists of a kernel and of what is watched, traced on one replicate and compared with the eager step.
 
     Parameters
     ----------
     x0 : a start (d,), near which traces are compared
+    most : numbers that each list may have
 
     Raises
     ------
@@ -123,12 +130,12 @@ def model_of(kernel: Kernel, x0: Tensor, observables: Mapping[str, Field], inter
     for member, numbers, z in zip(kernels, dealt, parts, strict=True):
         form = _Form.of(member, rows)
         share = inner.substeps // member.substeps if isinstance(inner, Coupled) else 1
-        step = _traced_step(member, form, rows, z)
+        step = _traced_step(member, form, rows, z, most)
         members.append(Member(step, range(start, start + form.size), numbers, share))
         forms.append(form)
         start += form.size
     join = (lambda states: (0, tuple(states), (0.0,) * len(states))) if isinstance(inner, Coupled) else (lambda s: s[0])
-    observe = _traced_observables(kernel, forms, join, rows, observables, internals)
+    observe = _traced_observables(kernel, forms, join, rows, observables, internals, most)
     return Model(tuple(members), factors_of(noise), kernel.substeps, observe, _Initial(kernels, tuple(forms)))
 
 
@@ -184,7 +191,7 @@ class _Initial:
 
 
 # ----------------------------------------------------------------- traces, each compared with the eager step
-def _traced_step(kernel: Kernel, form: _Form, rows: Tensor, z: Any) -> Program:
+def _traced_step(kernel: Kernel, form: _Form, rows: Tensor, z: Any, most: int) -> Program:
     parts = z if isinstance(z, tuple) else (z,)
 
     def step(*numbers: Tensor) -> list[Tensor]:
@@ -192,7 +199,7 @@ def _traced_step(kernel: Kernel, form: _Form, rows: Tensor, z: Any) -> Program:
         return form.take(kernel.step(state, tuple(eaten) if isinstance(z, tuple) else eaten[0]))
 
     what = f"step of {kernel.name}"
-    program = trace(step, [t[0].clone() for t in (*form.take(kernel.init(rows)), *parts)], what)
+    program = trace(step, [t[0].clone() for t in (*form.take(kernel.init(rows)), *parts)], what, most)
     leaves, parts = form.take(kernel.init(rows[1:])), [part[1:] for part in parts]
     for _ in range(2):
         before = [leaf.clone() for leaf in leaves]
@@ -208,6 +215,7 @@ def _traced_observables(
     rows: Tensor,
     observables: Mapping[str, Field],
     internals: Mapping[str, Field],
+    most: int,
 ) -> Program:
     def watch(*numbers: Tensor) -> list[Tensor]:
         left, states = list(numbers), []
@@ -223,7 +231,7 @@ def _traced_observables(
     axes = kernel.position(join([k.init(rows) for k in members])).ndim - 1
 
     names = (*observables, *internals)
-    program = trace(watch, [leaf[0].clone() for leaf in leaves], f"observables {', '.join(names)}")
+    program = trace(watch, [leaf[0].clone() for leaf in leaves], f"observables {', '.join(names)}", most)
     if len(program.outputs) != 1 + len(names):
         raise NotTraceable(f"observables {', '.join(names)} must each be one number a replicate")
     rest = [leaf[1:] for leaf in leaves]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["COMPARISONS", "TRANSCENDENTAL", "Node", "Program", "Scalars"]
+__all__ = ["COMPARISONS", "TRANSCENDENTAL", "Node", "Program", "Scalars", "TooLong"]
 
 Node = tuple[str, tuple]  # an operation and its arguments: numbers of earlier nodes, unless it is one of _LEAVES
 COMPARISONS = {
@@ -62,11 +62,21 @@ class Program:
         return sum(op not in _LEAVES for op, _ in self.nodes)
 
 
-class Scalars:
-    """A list being written; methods return node numbers."""
+class TooLong(ValueError):
+    """A list has more nodes than allowed."""
 
-    def __init__(self, inputs: str) -> None:
-        self.inputs = inputs
+
+class Scalars:
+    """A list being written; methods return node numbers.
+
+    Raises
+    ------
+    TooLong
+        When it gets more than ``most`` nodes: a matrix of 1,000 x 1,000 would be written for minutes.
+    """
+
+    def __init__(self, inputs: str, most: int = 10**9) -> None:
+        self.inputs, self.most = inputs, most
         self._nodes: list[Node] = []
         self._kinds: list[str] = []
         self._known: dict[Node, int] = {}
@@ -146,6 +156,8 @@ class Scalars:
     def _node(self, op: str, args: tuple, kind: str) -> int:
         node = self._known.get((op, args))
         if node is None:
+            if len(self._nodes) >= self.most:
+                raise TooLong
             node = self._known[op, args] = len(self._nodes)
             self._nodes.append((op, args))
             self._kinds.append(kind)

@@ -23,7 +23,7 @@ from torch.fx.node import map_arg
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .rules import ELEMENTWISE, MOVES, REDUCTIONS, SHAPED
-from .scalars import Program, Scalars
+from .scalars import Program, Scalars, TooLong
 
 __all__ = ["NotTraceable", "trace"]
 
@@ -36,13 +36,16 @@ class NotTraceable(ValueError):
     """A kernel or an observable that the fused engine cannot take; the message says why."""
 
 
-def trace(function: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], what: str) -> Program:
+def trace(
+    function: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], what: str, most: int = 10**9
+) -> Program:
     """The list of a function of tensors of one replicate, whose inputs and outputs are their numbers, flattened.
 
     Parameters
     ----------
     examples : one tensor for each argument; floats become numbers, bool truth values, int64 indices of tables
     what : for messages, e.g. "step of sam"
+    most : numbers that the list may have, constants included
 
     Raises
     ------
@@ -57,9 +60,10 @@ def trace(function: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor],
         raise NotTraceable(
             f"{what} does not trace: {str(error).splitlines()[0]} {_line_of(traceback.extract_tb(error.__traceback__))}"
         ) from error
-    reader = _Reader(graph, examples)
     try:
-        return reader.read()
+        return _Reader(graph, examples, most).read()
+    except TooLong:
+        raise NotTraceable(f"the list of {what} has more than {most} numbers: it would compile for long") from None
     except _Unknown as unknown:
         where = _locate(function, examples, unknown.target)
         raise NotTraceable(f"{what} does not trace: {unknown} {where}".rstrip()) from None
@@ -92,10 +96,10 @@ class _Unknown(Exception):
 class _Reader:
     """Reads a graph into a list."""
 
-    def __init__(self, graph: torch.fx.GraphModule, examples: Sequence[Tensor]) -> None:
+    def __init__(self, graph: torch.fx.GraphModule, examples: Sequence[Tensor], most: int) -> None:
         self.graph = graph
         kinds = [_kind(e) * e.numel() for e in examples]
-        self.scalars = Scalars("".join(kinds))
+        self.scalars = Scalars("".join(kinds), most)
         starts = [sum(map(len, kinds[:i])) for i in range(len(kinds))]
         self.arguments = [
             _Symbols(torch.arange(s, s + e.numel()).reshape(e.shape), e.dtype)
