@@ -101,7 +101,8 @@ def simulate(
         raise ValueError("observables must name at least one function, got an empty mapping.")
     edges = _edges(histograms or {}, names)
     saved = _saved_steps(steps, save_every)
-    fused = _fused(kernel, x0, observables, internals or {}, edges, engine, float(n) * steps * kernel.substeps)
+    work, no = float(n) * steps * kernel.substeps, "histograms are counted by the eager engine only" if edges else ""
+    fused = fused_or_none(kernel, x0, observables, internals or {}, engine, work, no)
     if fused is not None:
         total = _run_fused(fused, kernel, x0, start, chosen, names, saved, seed, progress)
         if total is not None:
@@ -149,20 +150,19 @@ def trajectories(
 
 
 # ----------------------------------------------------------------- the fused engine
-def _fused(
+def fused_or_none(
     kernel: Kernel,
     x0: Points | Cloud,
     observables: Mapping[str, Observable],
     internals: Mapping[str, Callable[[Any], Tensor]],
-    edges: Mapping[str, np.ndarray],
     engine: str,
     work: float,
+    refusal: str = "",
 ) -> Fused | None:
     """The compiled kernel, or None where the eager engine runs; raises where "fused" was asked for in vain."""
     if engine == "eager" or (engine == "auto" and work < WORTHWHILE):
         return None
-    found = "histograms are counted by the eager engine only" if edges else None
-    found = found or fused_or_reason(kernel, one_point(x0), observables, internals)
+    found = refusal or fused_or_reason(kernel, _one_point(x0), observables, internals)
     if isinstance(found, Fused):
         return found
     if engine == "fused":
@@ -170,8 +170,12 @@ def _fused(
     return None
 
 
-def one_point(x0: Points | Cloud) -> Tensor:
-    """A start (d,) of the run."""
+def common_start(x0: Points | Cloud) -> Tensor | None:
+    """The start of all replicates, (d,), or None where each has its own."""
+    return None if isinstance(x0, Cloud) or as_floats("x0", x0).ndim == 2 else as_floats("x0", x0).detach()
+
+
+def _one_point(x0: Points | Cloud) -> Tensor:
     points = as_floats("x0", x0.mean if isinstance(x0, Cloud) else x0)
     return points.reshape(-1, points.shape[-1])[0].detach()
 
@@ -188,11 +192,10 @@ def _run_fused(
     progress: bool,
 ) -> Moments | None:
     """Moments, or None where an observable was undefined: the eager engine names it and the point."""
-    common = not isinstance(x0, Cloud) and as_floats("x0", x0).ndim == 1
     try:
         with reporting(progress, len(chosen), kernel.name) as advance:
             return fused_moments(
-                fused, one_point(x0) if common else None, start, chosen, names=names, saved=saved,
+                fused, common_start(x0), start, chosen, names=names, saved=saved,
                 dt=float(kernel.dt), seed=seed, advance=advance,
             )  # fmt: skip
     except UndefinedObservable:

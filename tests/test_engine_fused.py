@@ -159,6 +159,33 @@ def test_an_undefined_observable_is_named():
         ss.simulate(sam(), X, steps=50, observables={"root": lambda x: x[..., 1].sqrt()}, n=2000, engine="fused")
 
 
+# ----------------------------------------------------------------- exits
+def _within(x):
+    return (x * x).sum(-1) < 1.5
+
+
+@pytest.mark.parametrize("start", ["point", "cloud"])
+def test_first_exits_are_those_of_the_eager_engine(start):
+    x0 = {"point": X, "cloud": ss.Cloud(X, 0.5)}[start]
+    kernel = sam(0.1, g=ss.GaussianOracle(F, 1.0))
+    run = partial(ss.first_exit, kernel, x0, _within, max_steps=150, n=2500, seed=3)
+    a, b = run(engine="eager"), run(engine="fused")
+    np.testing.assert_array_equal(a.counts, b.counts)
+    assert (a.censored, a.diverged, b.engine) == (b.censored, b.diverged, "fused")
+    assert 0 < b.censored < 2500
+    part = run(engine="fused", replicates=range(1024)).merge(run(engine="fused", replicates=range(1024, 2500)))
+    np.testing.assert_array_equal(part.counts, b.counts)
+
+
+def test_units_of_which_all_have_left_stop_and_divergence_is_an_exit():
+    kernel = ss.optimizer(ss.sgd, ss.GaussianOracle(ss.DoubleWell(2), 9.0), 1.0)
+    run = partial(ss.first_exit, kernel, X, lambda x: x[..., 0] < 1e300, max_steps=400, n=1500)
+    a, b = run(engine="eager"), run(engine="fused")
+    np.testing.assert_array_equal(a.counts, b.counts)
+    assert (a.censored, a.diverged) == (b.censored, b.diverged)
+    assert b.diverged > 0
+
+
 # ----------------------------------------------------------------- choice
 def test_auto_falls_back_and_fused_refuses_with_the_reason():
     def branching(x):
@@ -215,3 +242,8 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path):
     found = fused_or_reason(sam(), X, WATCH, {})
     (tmp_path / "file").write_text("")
     assert not native.compiled(("b",), lambda: cpu.module_of(found.model, 64), tmp_path / "file").cached
+
+
+def test_an_inside_that_is_no_boolean_is_refused():
+    with pytest.raises(ValueError, match="inside must return booleans"):
+        ss.first_exit(sam(), X, lambda x: x[..., 0], max_steps=3, n=10, engine="fused")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +19,13 @@ from .eager import UNIT, Start
 from .models import Model
 from .native import Code, compiled
 from .printer import SLOT, module_of, numbers_of
-from .runtime import DRIVE, row_length, runtime_module
+from .runtime import DRIVE, EXITS, row_length, runtime_module
 from .streams import Streams, seed_hash
 
-__all__ = ["Fused", "UndefinedObservable", "fused_moments", "fused_values"]
+__all__ = ["Fused", "UndefinedObservable", "fused_exits", "fused_moments", "fused_values"]
 
 _WINDOW_BYTES = 2**19  # values of a unit kept between two reductions: half of a core's second cache
+_NUMBERS = 2**23  # of a call's result: 64 MB
 _MOST_UNITS = 64  # units of one call: sums of that many are in memory at once
 _PER_STEP = ("steps", "count", "nonfinite", "mean", "comoment", "m3", "m4", "low", "high")
 _PARALLEL = 4  # nodes in flight for each thread
@@ -114,39 +116,68 @@ def fused_moments(
     UndefinedObservable
         When an observable is NaN at a finite position.
     """
-    threads = threads or torch.get_num_threads()
-    first, stop = replicates.start // UNIT, -(-replicates.stop // UNIT)
-    most = _most_units(stop - first, len(saved), len(names), threads)
     common = None if x0 is None else _state_of(fused, x0.expand(UNIT, -1).clone())
 
     def run(node: tuple[int, int]) -> tuple[int, int, Moments]:
         rows = _run_units(fused, common, start, node, replicates.stop, saved=saved, K=len(names), seed=seed)
+        if rows[..., 1].any():
+            raise UndefinedObservable("an observable is NaN at a finite position")
         sizes = np.clip(replicates.stop - UNIT * np.arange(node[0], sum(node)), 0, UNIT)
         return (*node, _folded(_moments(rows, sizes, names, np.tile(saved, len(rows)), dt), len(saved)))
 
     tree: Tree[Moments] = Tree()
-    for begin, count, sums in _in_order(run, list(nodes_of(first, stop, most=most)), threads):
+    for begin, count, sums in _in_order(run, replicates, len(saved) * row_length(len(names)), threads):
         tree.add(begin, count, sums)
         if advance is not None:
             advance(min(replicates.stop, (begin + count) * UNIT) - begin * UNIT)
     return replace(tree.total(), engine="fused")
 
 
+def fused_exits(
+    fused: Fused,
+    x0: Tensor | None,
+    start: Start,
+    replicates: range,
+    *,
+    max_steps: int,
+    seed: int,
+    threads: int | None = None,
+) -> np.ndarray:
+    """Exits per step, (max_steps + 1, 2): how many left, and how many of them to a non-finite point.
+
+    The only observable of the model is whether a point is inside.
+    """
+    common = None if x0 is None else _state_of(fused, x0.expand(UNIT, -1).clone())
+    saved = np.arange(max_steps + 1)
+
+    def run(node: tuple[int, int]) -> np.ndarray:
+        rows = _run_units(fused, common, start, node, replicates.stop, saved=saved, K=1, seed=seed, exits=True)
+        return rows[..., :2].sum(axis=0)
+
+    total = np.zeros((max_steps + 1, 2))
+    for counts in _in_order(run, replicates, len(saved) * EXITS, threads):
+        total += counts  # integers: exact in any order
+    return total.astype(np.int64)
+
+
 class UndefinedObservable(ValueError):
     """An observable was NaN at a finite position; the eager engine names it and the position."""
 
 
-def _most_units(units: int, saves: int, K: int, threads: int) -> int:
-    """Units of a call: enough to amortise it, few enough for memory and for all threads to have work."""
-    memory = max(1, 2**26 // (8 * saves * row_length(K)))
-    most = max(1, min(_MOST_UNITS, memory, units // (2 * threads) if threads > 1 else _MOST_UNITS))
-    return 1 << (most.bit_length() - 1)
-
-
 def _in_order(
-    run: Callable[[tuple[int, int]], tuple[int, int, Moments]], nodes: Sequence[tuple[int, int]], threads: int
-) -> Iterator[tuple[int, int, Moments]]:
-    """Results in the order of the nodes, a few in flight, so that memory stays flat."""
+    run: Callable[[tuple[int, int]], Any], replicates: range, numbers: int, threads: int | None
+) -> Iterator[Any]:
+    """Results of ``run`` on nodes of units, in order, a few in flight, so that memory stays flat.
+
+    A node is large enough to amortise a call, and small enough for memory (``numbers`` a unit) and for every thread to
+    have work.
+    """
+    threads = threads or torch.get_num_threads()
+    _drive()  # compiled before the threads start
+    first, stop = replicates.start // UNIT, -(-replicates.stop // UNIT)
+    fair = (stop - first) // (2 * threads) if threads > 1 else _MOST_UNITS
+    most = max(1, min(_MOST_UNITS, _NUMBERS // numbers, fair))
+    nodes = list(nodes_of(first, stop, most=1 << (most.bit_length() - 1)))
     if threads == 1 or len(nodes) == 1:
         yield from map(run, nodes)
         return
@@ -171,8 +202,9 @@ def _run_units(
     saved: np.ndarray,
     K: int,
     seed: int,
+    exits: bool = False,
 ) -> np.ndarray:
-    """Rows of sums (units, saved, row_length) of a node of units."""
+    """Rows of sums (units, saved, row_length) of a node of units, or rows of exits."""
     first, units = node
     state_bytes = numbers_of(fused.model) * UNIT * fused.dtype.itemsize
     if common is None:
@@ -180,7 +212,7 @@ def _run_units(
     else:
         starts, generators = common, None
     window = int(max(1, min(len(saved) - 1, _WINDOW_BYTES // (8 * UNIT * (1 + K)))))
-    out = np.empty((units, len(saved), row_length(K)))
+    out = np.zeros((units, len(saved), EXITS if exits else row_length(K)))
     memory = {
         "constants": fused.constants, "tables": fused.tables, "shares": fused.shares, "scales": fused.scales,
         "start": starts, "rng_start": generators, "out": out,
@@ -192,11 +224,10 @@ def _run_units(
         "stop": stop, "saves": len(saved), "save_every": _interval(saved), "substeps": fused.model.substeps,
         "window": window, "K": K, "state_bytes": state_bytes,
         "start_stride": 0 if common is not None else state_bytes, "given": int(common is None),
+        "watch_exits": int(exits),
     }  # fmt: skip
     addresses = {name: None if a is None else a.ctypes.data for name, a in memory.items()}
     _drive()(*({**addresses, **numbers}[name] for name in DRIVE))
-    if out[..., 1].any():
-        raise UndefinedObservable("an observable is NaN at a finite position")
     return out
 
 

@@ -24,7 +24,7 @@ from .vectors import BYTE, INT64, POINTER, Builder, Vector, call, choose, loop, 
 __all__ = ["SLOT", "module_of", "numbers_of"]
 
 SLOT = 512  # bytes: 64 float64 or 128 float32 lanes
-_VECTOR = 64  # bytes of the vectors written; narrower machines split them
+_VECTOR = {32: 64, 64: 128}  # bytes of the vectors written; narrower machines split them
 _LONGEST = 400  # operations of one loop: a longer one spills more than a cut costs
 _FAST = ("reassoc", "contract")
 _STREAM = 4  # slots of a generator's state
@@ -55,7 +55,7 @@ class _Group:
     def __init__(self, builder: Builder, bits: int, pointers: dict[str, ir.Argument]) -> None:
         self.builder, self.bits, self.pointers = builder, bits, pointers
         self.float = ir.DoubleType() if bits == 64 else ir.FloatType()
-        self.width = 8 * _VECTOR // bits
+        self.width = 8 * _VECTOR[bits] // bits
         self.lanes = 8 * SLOT // bits
         self.place: Any = INT64(0)
         self.most = 0

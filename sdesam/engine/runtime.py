@@ -2,7 +2,8 @@
 
 ``drive`` runs a range of units: it sets up each one's generators, calls the model's ``run`` for a window of saved
 steps, and reduces the window's values to one row of sums a saved step.  Sums are taken over a whole unit of 1,024 in
-float64, twice: the mean first, then powers of the centred values.
+float64, twice: the mean first, then powers of the centred values.  The other reduction counts first exits, and a unit
+of which all have left is not run further.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from llvmlite import ir
 from .eager import UNIT
 from .vectors import BYTE, INT64, POINTER, Builder, Vector, call, choose, loop
 
-__all__ = ["row_length", "runtime_module"]
+__all__ = ["EXITS", "row_length", "runtime_module"]
+
+EXITS = 3  # numbers of a row of exits: how many left, how many of them to a non-finite point, how many remain
 
 _LANES = 32  # of float64: enough independent sums to hide the latency of an addition
 _WIDE = ir.VectorType(ir.DoubleType(), _LANES)
@@ -32,8 +35,7 @@ def row_length(K: int) -> int:
 def runtime_module() -> str:
     """The code of ``drive``."""
     module = ir.Module("runtime")
-    seed, reduce = _seed(module), _reduce(module)
-    _drive(module, seed, reduce)
+    _drive(module, _seed(module), _reduce(module), _exits(module))
     return str(module)
 
 
@@ -239,6 +241,40 @@ def _powers(
         builder.store(s.joined(combine), _at(builder, first, (place, 8)))
 
 
+# ----------------------------------------------------------------- exits
+def _exits(module: ir.Module) -> Any:
+    """``saves`` times (finite, inside) to rows of exits; ``mask`` holds who is still inside, and is kept."""
+    arrays, numbers = dict.fromkeys(("values", "mask", "out"), POINTER), dict.fromkeys(("K", "saves", "size"), INT64)
+    builder, a = _function(module, "exits", {**arrays, **numbers})
+    sums = [_Row(builder, 0.0) for _ in range(EXITS)]
+    with loop(builder, a["saves"], "save") as save:
+        values = _at(builder, a["values"], (save, 2 * _ROW))
+        for s in sums:
+            s.clear()
+        with loop(builder, INT64(UNIT // _LANES), "lanes") as i:
+            finite, inside = (_load(builder, values, (INT64(row), _ROW), (i, 8 * _LANES)) for row in (0, 1))
+            before = _load(builder, a["mask"], (i, 8 * _LANES))
+            after = choose((finite * inside).compare("ne", 0.0), before, 0.0)
+            left = before - after
+            builder.store(after.value, _at(builder, a["mask"], (i, 8 * _LANES)), align=64)
+            for s, part in zip(sums, (left, left * (1.0 - finite), after), strict=True):
+                s.put(s.get() + part)
+        for n, s in enumerate(sums):
+            builder.store(s.joined(_added), _at(builder, a["out"], (save, 8 * EXITS), (INT64(n), 8)))
+    builder.ret_void()
+    return builder.function
+
+
+def _everyone(builder: Builder, mask: Any, size: Any) -> None:
+    """1 for the unit's replicates, 0 for its padding."""
+    with loop(builder, INT64(UNIT // _LANES), "everyone") as i:
+        lane = Vector(builder, ir.Constant(ir.VectorType(INT64, _LANES), list(range(_LANES))))
+        start = lane.new(_spread(builder, builder.mul(i, INT64(_LANES)), lane.type))
+        real = (start + lane).compare("lt", lane.new(_spread(builder, size, lane.type)))
+        one = Vector(builder, ir.Constant(_WIDE, [1.0] * _LANES))
+        builder.store(choose(real, one, 0.0).value, _at(builder, mask, (i, 8 * _LANES)), align=64)
+
+
 # ----------------------------------------------------------------- units
 _RUN = ir.FunctionType(ir.VoidType(), [POINTER] * 8 + [INT64] * 3)
 DRIVE: dict[str, ir.Type] = {
@@ -249,48 +285,67 @@ DRIVE: dict[str, ir.Type] = {
     ),
     **dict.fromkeys(
         ("first", "hashed", "units", "stop", "saves", "save_every", "substeps", "window", "K", "state_bytes",
-         "start_stride", "given"), INT64,
+         "start_stride", "given", "watch_exits"), INT64,
     ),
 }  # fmt: skip
 
 
-def _drive(module: ir.Module, seed: Any, reduce: Any) -> None:
-    """Units ``first/1024, ..``, replicates below ``stop``: a row of sums for each unit and saved step.
+def _drive(module: ir.Module, seed: Any, reduce: Any, exits: Any) -> None:
+    """Units ``first/1024, ..``, replicates below ``stop``: a row of sums, or of exits, for each unit and saved step.
 
     ``given`` says that every unit's generators and state are in ``rng_start`` and ``start``; else they are seeded, and
     all units start from one state.
     """
     builder, a = _function(module, "drive", DRIVE)
     K, saves = a["K"], a["saves"]
+    watch = builder.icmp_signed("!=", a["watch_exits"], INT64(0))
     length = builder.add(builder.add(INT64(2), builder.mul(INT64(5), K)), builder.mul(K, K))
-    copy = module.declare_intrinsic("llvm.memcpy", [POINTER, POINTER, INT64])
-    false = ir.IntType(1)(0)
+    length = builder.select(watch, INT64(EXITS), length)
+    remain = builder.alloca(_DOUBLE)
+    more = builder.sub(saves, INT64(1))
+    windows = builder.sdiv(builder.add(more, builder.sub(a["window"], INT64(1))), a["window"])
 
-    def run(count: Any, every: Any) -> None:
+    def look(rows: Any, place: Any, count: Any, every: Any, size: Any) -> None:
+        """Run to ``count`` saved steps and reduce them to the rows from ``place`` on."""
         pointers = [a[n] for n in ("constants", "tables", "state", "rng", "values", "scratch", "shares", "scales")]
         builder.call(a["run"], [*pointers, count, every, a["substeps"]])
+        out = builder.gep(rows, [builder.mul(builder.mul(place, length), INT64(8))], source_etype=BYTE)
+        with builder.if_else(watch) as (then, otherwise):
+            with then:
+                builder.call(exits, [a["values"], a["mask"], out, K, count, size])
+                last = _at(builder, out, (builder.sub(count, INT64(1)), 8 * EXITS), (INT64(EXITS - 1), 8))
+                builder.store(builder.load(last, typ=_DOUBLE), remain)
+            with otherwise:
+                builder.call(reduce, [a["values"], a["mask"], out, K, count, size])
 
     with loop(builder, a["units"], "unit") as unit:
         first = builder.add(a["first"], builder.mul(unit, INT64(UNIT)))
         left = builder.sub(a["stop"], first)
         size = builder.select(builder.icmp_signed("<", left, INT64(UNIT)), left, INT64(UNIT))
-        start = builder.gep(a["start"], [builder.mul(unit, a["start_stride"])], source_etype=BYTE)
-        builder.call(copy, [a["state"], start, a["state_bytes"], false])
-        with builder.if_else(builder.icmp_signed("!=", a["given"], INT64(0))) as (given, seeded):
-            with given:
-                builder.call(copy, [a["rng"], _at(builder, a["rng_start"], (unit, 16 * UNIT)), INT64(16 * UNIT), false])
-            with seeded:
-                builder.call(seed, [first, a["hashed"], a["rng"]])
+        _set_up(module, builder, a, unit, first, seed)
+        _everyone(builder, a["mask"], size)
+        builder.store(_DOUBLE(1.0), remain)
         rows = _at(builder, a["out"], (builder.mul(builder.mul(unit, saves), length), 8))
-        run(INT64(1), INT64(0))
-        builder.call(reduce, [a["values"], a["mask"], rows, K, INT64(1), size])
-        more = builder.sub(saves, INT64(1))
-        windows = builder.sdiv(builder.add(more, builder.sub(a["window"], INT64(1))), a["window"])
-        with loop(builder, windows, "window") as w:
+        look(rows, INT64(0), INT64(1), INT64(0), size)
+        with (
+            loop(builder, windows, "window") as w,
+            builder.if_then(builder.fcmp_ordered(">", builder.load(remain, typ=_DOUBLE), _DOUBLE(0.0))),
+        ):
             done = builder.mul(w, a["window"])
             rest = builder.sub(more, done)
             count = builder.select(builder.icmp_signed("<", rest, a["window"]), rest, a["window"])
-            run(count, a["save_every"])
-            place = builder.mul(builder.add(done, INT64(1)), length)
-            builder.call(reduce, [a["values"], a["mask"], _at(builder, rows, (place, 8)), K, count, size])
+            look(rows, builder.add(done, INT64(1)), count, a["save_every"], size)
     builder.ret_void()
+
+
+def _set_up(module: ir.Module, builder: Builder, a: dict[str, Any], unit: Any, first: Any, seed: Any) -> None:
+    """The unit's state and generators."""
+    copy = module.declare_intrinsic("llvm.memcpy", [POINTER, POINTER, INT64])
+    false = ir.IntType(1)(0)
+    start = builder.gep(a["start"], [builder.mul(unit, a["start_stride"])], source_etype=BYTE)
+    builder.call(copy, [a["state"], start, a["state_bytes"], false])
+    with builder.if_else(builder.icmp_signed("!=", a["given"], INT64(0))) as (given, seeded):
+        with given:
+            builder.call(copy, [a["rng"], _at(builder, a["rng_start"], (unit, 16 * UNIT)), INT64(16 * UNIT), false])
+        with seeded:
+            builder.call(seed, [first, a["hashed"], a["rng"]])

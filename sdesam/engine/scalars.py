@@ -57,6 +57,11 @@ class Program:
         return self.nodes, self.outputs, self.inputs, tuple(len(t) for t in self.tables)
 
     @property
+    def watches_truth(self) -> bool:
+        """Whether all outputs are truth values."""
+        return all(self.kinds[o] == "b" for o in self.outputs)
+
+    @property
     def length(self) -> int:
         """Number of operations."""
         return sum(op not in _LEAVES for op, _ in self.nodes)
