@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from cases import FINITE_SUM, LANDSCAPES, METHODS, SIX, points
+from scipy.special import ndtr
 
 import sdesam as ss
 from sdesam.engine import choice, cpu, native
 from sdesam.engine.choice import fused_or_reason
+from sdesam.theory import linear
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
 T = torch.float64
@@ -247,3 +249,55 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path):
 def test_an_inside_that_is_no_boolean_is_refused():
     with pytest.raises(ValueError, match="inside must return booleans"):
         ss.first_exit(sam(), X, lambda x: x[..., 0], max_steps=3, n=10, engine="fused")
+
+
+# ----------------------------------------------------------------- laws
+H3 = torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.5, 0.5], [0.0, 0.5, 0.75]], dtype=T)
+L3 = torch.tensor([[0.7, 0.0, 0.0], [0.5, 0.4, 0.0], [-0.3, 0.2, 0.2]], dtype=T)
+SECOND = {**ss.products(3), **{f"x[{i}]": ss.coordinate(i) for i in range(3)}}
+
+
+def deviation(kernel, n, dtype=T):
+    """Largest |simulated − exact| in standard errors, means and second moments at five times."""
+    x0 = torch.tensor([1.0, -1.0, 0.5], dtype=dtype)
+    path = linear.chain_path(linear.affine_chain(kernel, 3), x0.tolist(), 20)
+    m = ss.simulate(kernel, x0, steps=20, save_every=4, observables=SECOND, n=n, engine="fused")
+    worst = 0.0
+    for name in m.names:
+        i, *j = (int(c) for c in name if c.isdigit())
+        exact = path.mean[::4, i]
+        if j:
+            exact = path.mean[::4, i] * path.mean[::4, j[0]] + path.covariance[::4, i, j[0]]
+        e = m.estimate(name)
+        worst = max(worst, float((np.abs(e.value - exact)[1:] / e.stderr[1:]).max()))
+    return worst
+
+
+@pytest.mark.parametrize("n", [300_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
+def test_means_and_covariances_of_a_dense_quadratic_are_exact(n):
+    """45 comparisons: the largest of as many standard normals exceeds 4.5 with probability 3e-4."""
+    g = ss.GaussianOracle(ss.Quadratic(H3), L3)
+    sde = ss.subcycle(ss.small_noise_srk(mc23.usam_sde(g, eta=0.05, rho=0.3), 0.05 / 4), 4)
+    for kernel in (ss.optimizer(partial(ss.usam, rho=0.3), g, 0.05), sde):
+        assert deviation(kernel, n) < 4.5
+    assert deviation(ss.optimizer(partial(ss.usam, rho=0.3), g, 0.05), n, torch.float32) < 4.5
+
+
+def test_the_law_of_the_normals():
+    """Moments to order 6 of 4 million numbers, and their tails, within 4.5 standard errors of the exact ones."""
+    still = ss.optimizer(ss.sgd, ss.GaussianOracle(ss.DoubleWell(2), 1.0), 1.0)  # from 0: x = −z after a step
+    powers = {f"{i} {p}": (lambda x, i=i, p=p: x[..., i] ** p) for i in (0, 1) for p in range(1, 7)}
+    tails = {f"{i} > {c}": (lambda x, i=i, c=c: (x[..., i] > c).to(x.dtype)) for i in (0, 1) for c in (-3, -1, 0, 2, 4)}
+    moments = {1: (0, 1), 2: (1, 2), 3: (0, 15), 4: (3, 96), 5: (0, 945), 6: (15, 10170)}  # E z^p and Var z^p
+    for dtype in (T, torch.float32):
+        watched = {**powers, **tails, "xy": lambda x: x[..., 0] * x[..., 1]}
+        x0, n = torch.zeros(2, dtype=dtype), 2_000_000
+        m = ss.simulate(still, x0, steps=1, observables=watched, n=n, engine="fused", seed=9)
+        for name in watched:
+            found = float(m.estimate(name).value[1])
+            if ">" in name:
+                p = float(ndtr(-float(name.split()[2])))
+                mean, variance = p, p * (1 - p)
+            else:
+                mean, variance = moments[int(name[2])] if name != "xy" else (0, 1)
+            assert abs(found - mean) < 4.5 * (variance / n) ** 0.5, name

@@ -19,12 +19,12 @@ from .eager import UNIT
 from .functions import FUNCTIONS, draw
 from .models import Model, size_of
 from .scalars import COMPARISONS, TRANSCENDENTAL, Program
-from .vectors import BYTE, INT64, POINTER, Builder, Vector, call, choose, loop, root
+from .vectors import BYTE, INT64, POINTER, Builder, Vector, call, choose, loop, root, splat
 
 __all__ = ["SLOT", "module_of", "numbers_of"]
 
 SLOT = 512  # bytes: 64 float64 or 128 float32 lanes
-_VECTOR = {32: 64, 64: 128}  # bytes of the vectors written; narrower machines split them
+_VECTOR = 64  # bytes of the vectors written; narrower machines split them
 _LONGEST = 400  # operations of one loop: a longer one spills more than a cut costs
 _FAST = ("reassoc", "contract")
 _STREAM = 4  # slots of a generator's state
@@ -55,7 +55,7 @@ class _Group:
     def __init__(self, builder: Builder, bits: int, pointers: dict[str, ir.Argument]) -> None:
         self.builder, self.bits, self.pointers = builder, bits, pointers
         self.float = ir.DoubleType() if bits == 64 else ir.FloatType()
-        self.width = 8 * _VECTOR[bits] // bits
+        self.width = 8 * _VECTOR // bits
         self.lanes = 8 * SLOT // bits
         self.place: Any = INT64(0)
         self.most = 0
@@ -69,23 +69,24 @@ class _Group:
         offset = INT64(offset) if isinstance(offset, int) else offset
         return self.builder.gep(base, [offset], source_etype=BYTE)
 
-    def _slot(self, slot: int, element: ir.Type) -> Any:
+    def _slot(self, slot: int, element: ir.Type, further: Any) -> Any:
         self.most = max(self.most, slot)
         size = 4 if isinstance(element, ir.IntType) else self.bits // 8
         start = self.address(self.pointers["scratch"], SLOT * slot)
+        start = start if further is None else self.address(start, self.builder.mul(further, INT64(SLOT)))
         return self.address(start, self.builder.mul(self.place, INT64(self.width * size)))
 
-    def load(self, slot: int, element: ir.Type | None = None) -> Vector:
-        """A vector of the slot."""
+    def load(self, slot: int, element: ir.Type | None = None, further: Any = None) -> Vector:
+        """A vector of the slot, or of the one that lies ``further`` (a number of the code) slots on."""
         element = element or self.float
         kind = ir.VectorType(element, self.width)
-        value = self.builder.load(self._slot(slot, element), typ=kind, align=32)
+        value = self.builder.load(self._slot(slot, element, further), typ=kind, align=32)
         return Vector(self.builder, value, _FAST)
 
-    def store(self, slot: int, value: Vector) -> None:
+    def store(self, slot: int, value: Vector, further: Any = None) -> None:
         """Truth values are stored as integers."""
         value = value.masked() if value.bits == 1 else value
-        self.builder.store(value.value, self._slot(slot, value.type.element), align=32)
+        self.builder.store(value.value, self._slot(slot, value.type.element, further), align=32)
 
     def splat(self, base: Any, index: int) -> Vector:
         """One number of an array in every lane."""
@@ -103,7 +104,7 @@ class _Group:
         """A number of the list's structure."""
         element = ir.IntType(1) if isinstance(value, bool) else self.float
         kind = ir.VectorType(element, self.width)
-        return Vector(self.builder, ir.Constant(kind, [value] * self.width), _FAST)
+        return Vector(self.builder, splat(kind, value), _FAST)
 
 
 # ----------------------------------------------------------------- one list
@@ -277,46 +278,50 @@ def numbers_of(model: Model) -> int:
 
 def _exchange(group: _Group, slots: _Slots, g: Any, *, load: bool) -> None:
     """Copy the group's generators and state between the unit's arrays and the buffer; clear the sums."""
-    builder = group.builder
-    with group.each("copy") as place:
+    _copy(group, g, "rng", ir.IntType(32), 0, _STREAM, load=load)
+    _copy(group, g, "state", group.float, slots.state, slots.noise - slots.state, load=load)
+    if load and slots.sums:
+        _clear(group, range(slots.sums[0], slots.free))
+
+
+def _copy(group: _Group, g: Any, array: str, element: ir.Type, slot: int, count: int, *, load: bool) -> None:
+    builder, kind = group.builder, ir.VectorType(element, group.width)
+    size = 4 if isinstance(element, ir.IntType) else group.bits // 8
+    group.most = max(group.most, slot + count - 1)
+    with loop(builder, INT64(count), array) as row, group.each("copy") as place:
         group.place = place
-        for slot in range(slots.noise):
-            stream = slot < _STREAM
-            size = 4 if stream else group.bits // 8
-            row = slot if stream else slot - _STREAM
-            element = ir.IntType(32) if stream else group.float
-            lane = builder.add(builder.mul(g, INT64(group.lanes)), builder.mul(place, INT64(group.width)))
-            offset = builder.mul(builder.add(lane, INT64(row * UNIT)), INT64(size))
-            address = group.address(group.pointers["rng" if stream else "state"], offset)
-            if load:
-                kind = ir.VectorType(element, group.width)
-                group.store(slot, Vector(builder, builder.load(address, typ=kind, align=4)))
-            else:
-                builder.store(group.load(slot, element).value, address, align=4)
-        for slot in range(slots.sums[0], slots.free) if load and slots.sums else ():
-            group.store(slot, group.literal(0.0))
+        lane = builder.add(builder.mul(g, INT64(group.lanes)), builder.mul(place, INT64(group.width)))
+        offset = builder.mul(builder.add(lane, builder.mul(row, INT64(UNIT))), INT64(size))
+        address = group.address(group.pointers[array], offset)
+        if load:
+            group.store(slot, Vector(builder, builder.load(address, typ=kind, align=4)), row)
+        else:
+            builder.store(group.load(slot, element, row).value, address, align=4)
 
 
 def _write_noise(group: _Group, model: Model, slots: _Slots) -> None:
-    """A loop for each pair of normals, and for each other noise."""
+    """Normals pair by pair, in one loop however many; then each other noise."""
     slot = slots.noise
     for noise in model.noise:
-        for part in _pieces(noise):
-            with group.each("noise") as place:
-                group.place = place
-                state = [group.load(i, ir.IntType(32)) for i in range(_STREAM)]
-                state = [Vector(s.builder, s.value) for s in state]
-                for value in draw(part, state, group.bits):
-                    group.store(slot, value)
-                    slot += 1
-                for i, s in enumerate(state):
-                    group.store(i, s)
+        size = size_of(noise)
+        group.most = max(group.most, slot + size - 1)
+        pairs = size // 2 if isinstance(noise, Normal) else 0
+        if pairs:
+            with loop(group.builder, INT64(pairs), "pair") as pair:
+                _write_draw(group, Normal(2), slot, group.builder.mul(pair, INT64(2)))
+        if size > 2 * pairs:
+            _write_draw(group, Normal(1) if pairs else noise, slot + 2 * pairs)
+        slot += size
 
 
-def _pieces(noise: Noise) -> list[Noise]:
-    if not isinstance(noise, Normal):
-        return [noise]
-    return [Normal(min(2, noise.size - k)) for k in range(0, noise.size, 2)]
+def _write_draw(group: _Group, noise: Noise, slot: int, further: Any = None) -> None:
+    with group.each("noise") as place:
+        group.place = place
+        state = [Vector(group.builder, group.load(i, ir.IntType(32)).value) for i in range(_STREAM)]
+        for i, value in enumerate(draw(noise, state, group.bits)):
+            group.store(slot + i, value, further)
+        for i, s in enumerate(state):
+            group.store(i, s)
 
 
 def _write_members(group: _Group, model: Model, slots: _Slots, substep: Any) -> None:
@@ -366,7 +371,7 @@ def _scale_sums(group: _Group, sums: list[int], member: int) -> None:
             group.store(slot, group.load(slot) / scale)
 
 
-def _clear(group: _Group, sums: list[int]) -> None:
+def _clear(group: _Group, sums: Sequence[int]) -> None:
     with group.each("clear") as place:
         group.place = place
         for slot in sums:

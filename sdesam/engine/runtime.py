@@ -14,7 +14,7 @@ from typing import Any
 from llvmlite import ir
 
 from .eager import UNIT
-from .vectors import BYTE, INT64, POINTER, Builder, Vector, call, choose, loop
+from .vectors import BYTE, INT64, POINTER, Builder, Vector, call, choose, loop, splat
 
 __all__ = ["EXITS", "row_length", "runtime_module"]
 
@@ -94,7 +94,7 @@ class _Row:
             self.place = builder.alloca(_WIDE)
 
     def clear(self) -> None:
-        self.builder.store(ir.Constant(_WIDE, [self.start] * _LANES), self.place)
+        self.builder.store(splat(_WIDE, self.start), self.place)
 
     def get(self) -> Vector:
         return Vector(self.builder, self.builder.load(self.place, typ=_WIDE))
@@ -271,7 +271,7 @@ def _everyone(builder: Builder, mask: Any, size: Any) -> None:
         lane = Vector(builder, ir.Constant(ir.VectorType(INT64, _LANES), list(range(_LANES))))
         start = lane.new(_spread(builder, builder.mul(i, INT64(_LANES)), lane.type))
         real = (start + lane).compare("lt", lane.new(_spread(builder, size, lane.type)))
-        one = Vector(builder, ir.Constant(_WIDE, [1.0] * _LANES))
+        one = Vector(builder, splat(_WIDE, 1.0))
         builder.store(choose(real, one, 0.0).value, _at(builder, mask, (i, 8 * _LANES)), align=64)
 
 

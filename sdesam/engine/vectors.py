@@ -8,11 +8,23 @@ from typing import Any
 
 from llvmlite import ir
 
-__all__ = ["BYTE", "INT64", "POINTER", "Builder", "Vector", "call", "choose", "fma", "loop", "root"]
+__all__ = ["BYTE", "INT64", "POINTER", "Builder", "Vector", "call", "choose", "fma", "loop", "root", "splat"]
 
 Builder = Any  # llvmlite declares no types that a checker understands
 BYTE, INT64, POINTER = ir.IntType(8), ir.IntType(64), ir.PointerType()
 _SIGNED = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+
+
+class Splat(ir.Constant):
+    """One number in every lane, in LLVM's short form: spelled out, constants would be most of the text."""
+
+    def _get_reference(self) -> str:
+        return f"splat ({ir.Constant(self.type.element, self.constant[0].constant)})"
+
+
+def splat(kind: ir.VectorType, value: float | int) -> Splat:
+    """The constant vector of one number."""
+    return Splat(kind, [value] * kind.count)
 
 
 class Vector:
@@ -46,7 +58,7 @@ class Vector:
 
     def like(self, value: float | int) -> Vector:
         """The same number in every lane."""
-        return self.new(ir.Constant(self.type, [value] * self.type.count))
+        return self.new(splat(self.type, value))
 
     def new(self, value: Any) -> Vector:
         """Another value in the same code."""
