@@ -107,6 +107,7 @@ class Ensemble(_Simulated):
             return simulate(
                 self.kernel(self.side), start, steps=self.steps, observables={n: observable_named(n, f) for n in names},
                 n=replicates.stop, seed=self.seed, save_every=self.steps // self.saves, replicates=replicates,
+                engine="eager",  # a chunk does not know the run's n, and a store must not mix engines
             )  # fmt: skip
 
 
@@ -142,7 +143,7 @@ class Escape(_Simulated):
         start = self.start()
         return first_exit(
             self.kernel(self.side), start, self.inside, max_steps=self.steps, n=replicates.stop, seed=self.seed,
-            replicates=replicates,
+            replicates=replicates, engine="eager",
         )  # fmt: skip
 
     def inside(self, x: Tensor) -> Tensor:

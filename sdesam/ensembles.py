@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .engine.choice import WORTHWHILE, fused_or_reason
+from .engine.cpu import Fused, UndefinedObservable, fused_moments
 from .engine.eager import UNIT, Block, Start, blocks, visit
 from .engine.progress import reporting
 from .engine.streams import Streams
@@ -53,7 +55,7 @@ def simulate(
     internals: Mapping[str, Callable[[Any], Tensor]] | None = None,
     histograms: Mapping[str, Sequence[float]] | None = None,
     replicates: range | None = None,
-    engine: Literal["auto", "eager"] = "auto",
+    engine: Literal["auto", "fused", "eager"] = "auto",
     progress: bool = False,
 ) -> Moments:
     """Moments of observables over n replicates, at step 0 and every ``save_every`` steps up to ``steps``.
@@ -69,6 +71,9 @@ def simulate(
     histograms : name of an observable -> bin edges
     replicates : only these of the n, a range that starts at a multiple of 1,024: a part of a run, whose moments
         merge with those of the other parts
+    engine : "fused" compiles kernel and observables to machine code, "eager" steps them in torch, with the same noise;
+        "auto" takes the fused one where it can and where the run is long enough for compiling to pay.  The choice
+        does not depend on ``replicates``.  ``Moments.engine`` says which one ran
 
     Returns
     -------
@@ -77,7 +82,8 @@ def simulate(
     Raises
     ------
     ValueError, TypeError
-        For bad arguments, shapes that break the law, or an observable that is NaN at a finite x.
+        For bad arguments, shapes that break the law, an observable that is NaN at a finite x, or ``engine="fused"``
+        for what it cannot run, with the reason.
 
     Warns
     -----
@@ -95,6 +101,12 @@ def simulate(
         raise ValueError("observables must name at least one function, got an empty mapping.")
     edges = _edges(histograms or {}, names)
     saved = _saved_steps(steps, save_every)
+    work, no = float(n) * steps * kernel.substeps, "histograms are counted by the eager engine only" if edges else ""
+    fused = fused_or_none(kernel, x0, observables, internals or {}, engine, work, no)
+    if fused is not None:
+        total = _run_fused(fused, kernel, x0, start, chosen, names, saved, seed, progress)
+        if total is not None:
+            return _reported(kernel, x0, total, len(chosen))
     tree: Tree[Moments] = Tree()
     width = max(d, getattr(kernel.noise, "size", d) // 4, len(saved) * len(names) ** 2 // UNIT)
     with reporting(progress, len(chosen) * steps, kernel.name) as advance:
@@ -102,8 +114,11 @@ def simulate(
             parts = _unit_moments(kernel, block, start, observables, internals or {}, saved, edges, seed, advance)
             for i, part in enumerate(parts, block.first // UNIT):
                 tree.add(i, 1, part)
-    total = tree.total()
-    _report_divergence(kernel, total, len(chosen))
+    return _reported(kernel, x0, tree.total(), len(chosen))
+
+
+def _reported(kernel: Kernel, x0: Points | Cloud, total: Moments, n: int) -> Moments:
+    _report_divergence(kernel, total, n)
     return replace(total, method="deterministic") if _is_deterministic(kernel, x0) else total
 
 
@@ -132,6 +147,59 @@ def trajectories(
         visit(kernel, block, start, steps=steps, seed=seed, look=look)
         parts.append(torch.stack(rows))
     return torch.cat(parts, dim=1)
+
+
+# ----------------------------------------------------------------- the fused engine
+def fused_or_none(
+    kernel: Kernel,
+    x0: Points | Cloud,
+    observables: Mapping[str, Observable],
+    internals: Mapping[str, Callable[[Any], Tensor]],
+    engine: str,
+    work: float,
+    refusal: str = "",
+) -> Fused | None:
+    """The compiled kernel, or None where the eager engine runs; raises where "fused" was asked for in vain."""
+    if engine == "eager" or (engine == "auto" and work < WORTHWHILE):
+        return None
+    found = refusal or fused_or_reason(kernel, _one_point(x0), observables, internals)
+    if isinstance(found, Fused):
+        return found
+    if engine == "fused":
+        raise ValueError(f"engine='fused' cannot run this: {found}. engine='eager' can.")
+    return None
+
+
+def common_start(x0: Points | Cloud) -> Tensor | None:
+    """The start of all replicates, (d,), or None where each has its own."""
+    return None if isinstance(x0, Cloud) or as_floats("x0", x0).ndim == 2 else as_floats("x0", x0).detach()
+
+
+def _one_point(x0: Points | Cloud) -> Tensor:
+    points = as_floats("x0", x0.mean if isinstance(x0, Cloud) else x0)
+    return points.reshape(-1, points.shape[-1])[0].detach()
+
+
+def _run_fused(
+    fused: Fused,
+    kernel: Kernel,
+    x0: Points | Cloud,
+    start: Start,
+    chosen: range,
+    names: tuple[str, ...],
+    saved: np.ndarray,
+    seed: int,
+    progress: bool,
+) -> Moments | None:
+    """Moments, or None where an observable was undefined: the eager engine names it and the point."""
+    try:
+        with reporting(progress, len(chosen), kernel.name) as advance:
+            return fused_moments(
+                fused, common_start(x0), start, chosen, names=names, saved=saved,
+                dt=float(kernel.dt), seed=seed, advance=advance,
+            )  # fmt: skip
+    except UndefinedObservable:
+        return None
 
 
 # ----------------------------------------------------------------- observing a block
@@ -218,8 +286,8 @@ def prepare(
     require_count("save_every", save_every, least=1, why="it counts steps between looks")
     if steps % save_every:
         raise ValueError(f"save_every must divide steps = {steps}, so that the last step is saved, got {save_every}.")
-    if engine not in ("auto", "eager"):
-        raise ValueError(f"engine must be 'auto' or 'eager', got {engine!r}.")
+    if engine not in ("auto", "fused", "eager"):
+        raise ValueError(f"engine must be 'auto', 'fused' or 'eager', got {engine!r}.")
     if isinstance(x0, Cloud):
         mean = as_points("x0.mean", x0.mean, None)
         return _cloud_start(mean, x0.scale), mean.shape[-1]
@@ -297,7 +365,7 @@ def _report_divergence(kernel: Kernel, moments: Moments, n: int) -> None:
             f"diverged: {int(moments.nonfinite.max())} of {n} replicates of {kernel.name} non-finite from step "
             f"{first} on ({settings}); they are counted in nonfinite and left out of the moments.",
             DivergenceWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

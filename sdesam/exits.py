@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .engine.cpu import fused_exits
 from .engine.eager import blocks, visit
-from .ensembles import Cloud, Points, part_of, prepare
+from .ensembles import Cloud, Points, common_start, fused_or_none, part_of, prepare
 from .kernels import Kernel
 from .statistics import Estimate
 from .validation import require_count
@@ -30,12 +31,14 @@ class ExitTimes:
     censored : replicates still inside at the end
     diverged : how many of the exits were to a non-finite point (they are outside, and counted there)
     dt : model time of a step; a subcycled kernel is looked at once a step, as the optimizer is
+    engine : which engine ran, "eager", "fused", or "mixed" for a merge of both
     """
 
     counts: np.ndarray
     censored: int
     diverged: int
     dt: float
+    engine: str = "eager"
 
     @property
     def n(self) -> int:
@@ -103,12 +106,15 @@ class ExitTimes:
                 f"{len(other.counts) - 1} of {other.dt:g}: survival curves of different lengths do not add."
             )
         return ExitTimes(
-            self.counts + other.counts, self.censored + other.censored, self.diverged + other.diverged, self.dt
-        )
+            self.counts + other.counts, self.censored + other.censored, self.diverged + other.diverged, self.dt,
+            self.engine if self.engine == other.engine else "mixed",
+        )  # fmt: skip
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as arrays, for a file."""
-        return {"counts": self.counts, "totals": np.array([self.censored, self.diverged]), "dt": np.array(self.dt)}
+        text = {} if self.engine == "eager" else {"engine": np.array(self.engine)}
+        totals = np.array([self.censored, self.diverged])
+        return {"counts": self.counts, "totals": totals, "dt": np.array(self.dt)} | text
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ExitTimes:
@@ -117,7 +123,7 @@ class ExitTimes:
         counts = arrays["counts"]
         if counts.ndim != 1 or counts.dtype != np.int64 or min(censored, diverged, *counts.tolist()) < 0:
             raise ValueError(f"counts must be numbers of replicates, got {counts.dtype} of shape {counts.shape}.")
-        return cls(counts, censored, diverged, float(arrays["dt"]))
+        return cls(counts, censored, diverged, float(arrays["dt"]), str(arrays.get("engine", "eager")))
 
     def _order_statistic(self, rank: float | int) -> float:
         if rank < 1:
@@ -135,6 +141,7 @@ def first_exit(
     n: int,
     seed: int = 0,
     replicates: range | None = None,
+    engine: Literal["auto", "fused", "eager"] = "auto",
 ) -> ExitTimes:
     """First step at which each replicate is seen outside, looking once a step.
 
@@ -142,6 +149,7 @@ def first_exit(
     ----------
     inside : ``(..., d) -> (...)`` booleans; a non-finite point counts as outside
     replicates : only these of the n, as in ``simulate``
+    engine : as in ``simulate``
 
     Raises
     ------
@@ -149,9 +157,14 @@ def first_exit(
         As ``simulate``, or when ``inside`` does not return one boolean per replicate.
     """
     require_count("max_steps", max_steps, least=1, why="an exit needs a step")
-    start, d = prepare(kernel, x0, n=n, steps=max_steps, save_every=1, engine="auto")
-    counts, diverged = np.zeros(max_steps + 1, np.int64), 0
+    start, d = prepare(kernel, x0, n=n, steps=max_steps, save_every=1, engine=engine)
     chosen = part_of(n, replicates)
+    fused = fused_or_none(kernel, x0, {"inside": inside}, {}, engine, float(n) * max_steps * kernel.substeps)
+    if fused is not None and fused.model.observe.watches_truth:  # what is no boolean, the eager engine refuses
+        found = fused_exits(fused, common_start(x0), start, chosen, max_steps=max_steps, seed=seed)
+        counts, lost = found[:, 0].copy(), int(found[:, 1].sum())
+        return ExitTimes(counts, len(chosen) - int(counts.sum()), lost, float(kernel.dt), "fused")
+    counts, diverged = np.zeros(max_steps + 1, np.int64), 0
     for block in blocks(chosen, d):
         alive = torch.ones(block.rows, dtype=torch.bool)
         alive[block.count :] = False

@@ -82,6 +82,7 @@ class Moments:
     comoment : centred cross sums Σ (a − ā)(b − b̄), shape (S, K, K)
     histograms, edges : name -> counts (S, bins + 2), the first and last below and above the bin edges
     method : "Monte Carlo" or "deterministic"
+    engine : which engine ran, "eager", "fused", or "mixed" for a merge of both
     """
 
     names: tuple[str, ...]
@@ -98,6 +99,7 @@ class Moments:
     histograms: Mapping[str, np.ndarray] = field(default_factory=dict)
     edges: Mapping[str, np.ndarray] = field(default_factory=dict)
     method: str = "Monte Carlo"
+    engine: str = "eager"
 
     @classmethod
     def of(
@@ -191,12 +193,14 @@ class Moments:
             low=np.minimum(self.low, other.low),
             high=np.maximum(self.high, other.high),
             histograms={k: v + other.histograms[k] for k, v in self.histograms.items()},
+            engine=self.engine if self.engine == other.engine else "mixed",
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as arrays, for a file."""
         plain = {name: getattr(self, name) for name in _ARRAYS}
         texts = {"names": np.array(self.names), "method": np.array(self.method), "dt": np.array(self.dt)}
+        texts |= {} if self.engine == "eager" else {"engine": np.array(self.engine)}
         counts = {f"histogram {name}": h for name, h in self.histograms.items()}
         return plain | texts | counts | {f"edges {name}": e for name, e in self.edges.items()}
 
@@ -216,7 +220,7 @@ class Moments:
         plain = {name: arrays[name] for name in _ARRAYS}
         return cls(
             names=names, dt=float(arrays["dt"]), method=str(arrays["method"]), histograms=found["histogram "],
-            edges=found["edges "], **plain,
+            edges=found["edges "], engine=str(arrays.get("engine", "eager")), **plain,
         )  # fmt: skip
 
     @property

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..validation import require_count
 
-__all__ = ["Streams"]
+__all__ = ["Streams", "seed_hash"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd
 _SECOND = np.uint64(0xD1B54A32D192ED03)  # an odd constant unrelated to the first
@@ -33,7 +33,7 @@ class Streams:
         if seed >= 2**64:
             raise ValueError(f"seed must be < 2**64, got {seed}: it names the run's streams.")
         replicate = np.arange(first, first + count, dtype=np.uint64)
-        hashed = _splitmix(np.array([seed], dtype=np.uint64))
+        hashed = np.array([seed_hash(seed)], dtype=np.uint64)
         with np.errstate(over="ignore"):
             a = _splitmix(hashed ^ (replicate * _GOLDEN))
             b = _stafford(hashed + _SECOND + replicate * _SECOND)
@@ -41,12 +41,21 @@ class Streams:
         self._state = [half.astype(np.uint32) for half in halves]
         self._scratch = np.empty(count, np.uint32)
 
+    def state(self) -> np.ndarray:
+        """The 128-bit states as four rows of uint32, shape (4, count)."""
+        return np.stack(self._state)
+
     def bits(self, k: int) -> np.ndarray:
         """The next k outputs of every stream, shape (k, count)."""
         out = np.empty((k, len(self._scratch)), np.uint32)
         for row in out:
             _next(self._state, row, self._scratch)
         return out
+
+
+def seed_hash(seed: int) -> int:
+    """What all streams of a seed start from."""
+    return int(_splitmix(np.array([seed], dtype=np.uint64))[0])
 
 
 def _next(state: list[np.ndarray], out: np.ndarray, t: np.ndarray) -> None:

@@ -1,0 +1,309 @@
+"""The fused engine on the CPU: compiled models, run over units by threads, their sums folded in one fixed order."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..folds import Tree, nodes_of
+from ..statistics import Moments
+from .eager import UNIT, Start
+from .models import Model
+from .native import Code, compiled
+from .printer import SLOT, module_of, numbers_of
+from .runtime import DRIVE, EXITS, row_length, runtime_module
+from .streams import Streams, seed_hash
+
+__all__ = ["Fused", "UndefinedObservable", "fused_exits", "fused_moments", "fused_values"]
+
+_WINDOW_BYTES = 2**19  # values of a unit kept between two reductions: half of a core's second cache
+_NUMBERS = 2**23  # of a call's result: 64 MB
+_MOST_UNITS = 64  # units of one call: sums of that many are in memory at once
+_PER_STEP = ("steps", "count", "nonfinite", "mean", "comoment", "m3", "m4", "low", "high")
+_PARALLEL = 4  # nodes in flight for each thread
+
+
+@dataclass(frozen=True, eq=False)
+class Fused:
+    """A compiled model with its numbers.
+
+    Attributes
+    ----------
+    model : the lists
+    code : machine code of its ``run``
+    dtype : float64 or float32
+    constants, tables, shares, scales : what the code reads at run time
+    """
+
+    model: Model
+    code: Code
+    dtype: np.dtype
+    constants: np.ndarray
+    tables: np.ndarray
+    shares: np.ndarray
+    scales: np.ndarray
+
+    @classmethod
+    def of(cls, model: Model, dtype: torch.dtype) -> Fused:
+        """Compile, or take from the caches, the code of a model."""
+        kind = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
+        bits = 8 * kind.itemsize
+        code = _compiled(model.structure, bits) or compiled((model.structure, bits), lambda: module_of(model, bits))
+        _KEPT[model.structure, bits] = code
+        programs = [*(m.step for m in model.members), model.observe]
+        shares = np.array([m.share for m in model.members], np.int64)
+        with np.errstate(over="ignore"):
+            return cls(
+                model,
+                code,
+                kind,
+                np.array([c for p in programs for c in p.constants] or [0.0]).astype(kind),
+                np.array([v for p in programs for t in p.tables for v in t] or [0.0]).astype(kind),
+                shares,
+                np.sqrt(shares).astype(kind),
+            )
+
+
+_KEPT: dict[tuple, Code] = {}  # code of this process: a memo, it changes no result
+
+
+def _compiled(structure: tuple, bits: int) -> Code | None:
+    return _KEPT.get((structure, bits))
+
+
+@lru_cache(maxsize=1)
+def _drive() -> Callable[..., None]:
+    """The runtime's ``drive``; calls through ctypes release the interpreter's lock."""
+    code = compiled(("runtime",), lambda: (runtime_module(), 0))
+    kinds = [ctypes.c_void_p if getattr(t, "is_pointer", False) else ctypes.c_int64 for t in DRIVE.values()]
+    function = ctypes.CFUNCTYPE(None, *kinds)(code.address("drive"))
+    function.code = code  # pyright: ignore[reportAttributeAccessIssue]  # keeps the machine code alive
+    return function
+
+
+def fused_moments(
+    fused: Fused,
+    x0: Tensor | None,
+    start: Start,
+    replicates: range,
+    *,
+    names: tuple[str, ...],
+    saved: np.ndarray,
+    dt: float,
+    seed: int,
+    threads: int | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> Moments:
+    """Moments of the observables at the saved steps, over replicates.
+
+    Parameters
+    ----------
+    x0 : the common start (d,), or None where ``start`` gives each its own
+    replicates : a range that starts at a whole unit
+    threads : torch's number of threads by default; results do not depend on it
+    advance : told the number of replicates done
+
+    Raises
+    ------
+    UndefinedObservable
+        When an observable is NaN at a finite position.
+    """
+    common = None if x0 is None else _state_of(fused, x0.expand(UNIT, -1).clone())
+
+    def run(node: tuple[int, int]) -> tuple[int, int, Moments]:
+        rows = _run_units(fused, common, start, node, replicates.stop, saved=saved, K=len(names), seed=seed)
+        if rows[..., 1].any():
+            raise UndefinedObservable("an observable is NaN at a finite position")
+        sizes = np.clip(replicates.stop - UNIT * np.arange(node[0], sum(node)), 0, UNIT)
+        return (*node, _folded(_moments(rows, sizes, names, np.tile(saved, len(rows)), dt), len(saved)))
+
+    tree: Tree[Moments] = Tree()
+    for begin, count, sums in _in_order(run, replicates, len(saved) * row_length(len(names)), threads):
+        tree.add(begin, count, sums)
+        if advance is not None:
+            advance(min(replicates.stop, (begin + count) * UNIT) - begin * UNIT)
+    return replace(tree.total(), engine="fused")
+
+
+def fused_exits(
+    fused: Fused,
+    x0: Tensor | None,
+    start: Start,
+    replicates: range,
+    *,
+    max_steps: int,
+    seed: int,
+    threads: int | None = None,
+) -> np.ndarray:
+    """Exits per step, (max_steps + 1, 2): how many left, and how many of them to a non-finite point.
+
+    The only observable of the model is whether a point is inside.
+    """
+    common = None if x0 is None else _state_of(fused, x0.expand(UNIT, -1).clone())
+    saved = np.arange(max_steps + 1)
+
+    def run(node: tuple[int, int]) -> np.ndarray:
+        rows = _run_units(fused, common, start, node, replicates.stop, saved=saved, K=1, seed=seed, exits=True)
+        return rows[..., :2].sum(axis=0)
+
+    total = np.zeros((max_steps + 1, 2))
+    for counts in _in_order(run, replicates, len(saved) * EXITS, threads):
+        total += counts  # integers: exact in any order
+    return total.astype(np.int64)
+
+
+class UndefinedObservable(ValueError):
+    """An observable was NaN at a finite position; the eager engine names it and the position."""
+
+
+def _in_order(
+    run: Callable[[tuple[int, int]], Any], replicates: range, numbers: int, threads: int | None
+) -> Iterator[Any]:
+    """Results of ``run`` on nodes of units, in order, a few in flight, so that memory stays flat.
+
+    A node is large enough to amortise a call, and small enough for memory (``numbers`` a unit) and for every thread to
+    have work.
+    """
+    threads = threads or torch.get_num_threads()
+    _drive()  # compiled before the threads start
+    first, stop = replicates.start // UNIT, -(-replicates.stop // UNIT)
+    fair = (stop - first) // (2 * threads) if threads > 1 else _MOST_UNITS
+    most = max(1, min(_MOST_UNITS, _NUMBERS // numbers, fair))
+    nodes = list(nodes_of(first, stop, most=1 << (most.bit_length() - 1)))
+    if threads == 1 or len(nodes) == 1:
+        yield from map(run, nodes)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = []
+        for node in nodes:
+            waiting.append(pool.submit(run, node))
+            if len(waiting) >= _PARALLEL * threads:
+                yield waiting.pop(0).result()
+        for job in waiting:
+            yield job.result()
+
+
+# ----------------------------------------------------------------- one call
+def _run_units(
+    fused: Fused,
+    common: np.ndarray | None,
+    start: Start,
+    node: tuple[int, int],
+    stop: int,
+    *,
+    saved: np.ndarray,
+    K: int,
+    seed: int,
+    exits: bool = False,
+) -> np.ndarray:
+    """Rows of sums (units, saved, row_length) of a node of units, or rows of exits."""
+    first, units = node
+    state_bytes = numbers_of(fused.model) * UNIT * fused.dtype.itemsize
+    if common is None:
+        starts, generators = _starts(fused, start, first, units, seed)
+    else:
+        starts, generators = common, None
+    window = int(max(1, min(len(saved) - 1, _WINDOW_BYTES // (8 * UNIT * (1 + K)))))
+    out = np.zeros((units, len(saved), EXITS if exits else row_length(K)))
+    memory = {
+        "constants": fused.constants, "tables": fused.tables, "shares": fused.shares, "scales": fused.scales,
+        "start": starts, "rng_start": generators, "out": out,
+        "state": _aligned(state_bytes), "rng": _aligned(16 * UNIT), "mask": _aligned(8 * UNIT),
+        "values": _aligned(8 * UNIT * window * (1 + K)), "scratch": _aligned(SLOT * fused.code.slots),
+    }  # fmt: skip
+    numbers = {
+        "run": fused.code.address("run"), "first": first * UNIT, "hashed": _signed(seed_hash(seed)), "units": units,
+        "stop": stop, "saves": len(saved), "save_every": _interval(saved), "substeps": fused.model.substeps,
+        "window": window, "K": K, "state_bytes": state_bytes,
+        "start_stride": 0 if common is not None else state_bytes, "given": int(common is None),
+        "watch_exits": int(exits),
+    }  # fmt: skip
+    addresses = {name: None if a is None else a.ctypes.data for name, a in memory.items()}
+    _drive()(*({**addresses, **numbers}[name] for name in DRIVE))
+    return out
+
+
+def _interval(saved: np.ndarray) -> int:
+    return int(saved[1] - saved[0]) if len(saved) > 1 else 0
+
+
+def _signed(value: int) -> int:
+    return value - 2**64 if value >= 2**63 else value
+
+
+def _aligned(size: int) -> np.ndarray:
+    """Bytes that start at a multiple of 4,096."""
+    raw = np.empty(size + 4096, np.uint8)
+    skip = -raw.ctypes.data % 4096
+    return raw[skip : skip + size]
+
+
+def _state_of(fused: Fused, x0: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(fused.model.initial(x0).numpy(), fused.dtype)
+
+
+def _starts(fused: Fused, start: Start, first: int, units: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """States and generators of each unit, where replicates start at points of their own or draw them."""
+    states, generators = [], []
+    for unit in range(first, first + units):
+        streams = Streams(seed=seed, first=unit * UNIT, count=UNIT)
+        states.append(_state_of(fused, start(unit * UNIT, UNIT, streams)))
+        generators.append(streams.state())
+    return np.stack(states), np.stack(generators)
+
+
+def fused_values(fused: Fused, start: Start, replicates: range, *, saved: np.ndarray, seed: int) -> np.ndarray:
+    """Values (saved, 1 + K, replicates) in float64 at the saved steps; the first row is 1 where the position is finite.
+
+    For paths and for tests: memory grows with replicates and steps.
+    """
+    kinds = [ctypes.c_void_p] * 8 + [ctypes.c_int64] * 3
+    run = ctypes.CFUNCTYPE(None, *kinds)(fused.code.address("run"))
+    rows = len(fused.model.observe.outputs)
+    found = []
+    for first in range(replicates.start, replicates.stop, UNIT):
+        states, generators = _starts(fused, start, first // UNIT, 1, seed)
+        begin, rest = _aligned(8 * UNIT * rows), _aligned(8 * UNIT * rows * max(1, len(saved) - 1))
+        scratch = _aligned(SLOT * fused.code.slots)
+        arrays = [fused.constants, fused.tables, states, generators, begin, scratch, fused.shares, fused.scales]
+        run(*(a.ctypes.data for a in arrays), 1, 0, fused.model.substeps)
+        if len(saved) > 1:
+            arrays[4] = rest
+            run(*(a.ctypes.data for a in arrays), len(saved) - 1, _interval(saved), fused.model.substeps)
+        values = np.concatenate([begin.view(np.float64), rest.view(np.float64)]).reshape(-1, rows, UNIT)
+        found.append(values[: len(saved), :, : replicates.stop - first])
+    return np.concatenate(found, axis=2)
+
+
+# ----------------------------------------------------------------- rows as moments
+def _folded(level: Moments, S: int) -> Moments:
+    """The merge of a node's units, level by level; a level of the tree is one merge of longer arrays."""
+    while len(level.steps) > S:
+        level = _half(level, S, 0).merge(_half(level, S, 1))
+    return level
+
+
+def _moments(rows: np.ndarray, sizes: np.ndarray, names: tuple[str, ...], steps: np.ndarray, dt: float) -> Moments:
+    """Rows of sums (units, S, row_length) as moments at units·S "steps"."""
+    K = len(names)
+    flat = rows.reshape(-1, rows.shape[-1])
+    mean, m3, m4, low, high = (flat[:, 2 + i * K : 2 + (i + 1) * K] for i in range(5))
+    count = flat[:, 0].astype(np.int64)
+    return Moments(
+        names=names, steps=steps, dt=dt, count=count, nonfinite=np.repeat(sizes, rows.shape[1]) - count, mean=mean,
+        comoment=flat[:, 2 + 5 * K :].reshape(-1, K, K), m3=m3, m4=m4, low=low, high=high,
+    )  # fmt: skip
+
+
+def _half(level: Moments, S: int, which: int) -> Moments:
+    """Every second unit."""
+    rows = np.arange(len(level.steps)).reshape(-1, S)[which::2].reshape(-1)
+    return replace(level, **{name: getattr(level, name)[rows] for name in _PER_STEP})

@@ -1,0 +1,139 @@
+"""Machine code from LLVM text: compiled once a structure, kept in the process and in a folder of object files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import llvmlite
+import llvmlite.binding as llvm
+
+__all__ = ["Code", "cache_folder", "compiled"]
+
+_MOST_FILES = 2000  # the oldest go first; a file has 10 to 500 kB
+
+
+@dataclass(frozen=True, eq=False)
+class Code:
+    """Machine code in memory.
+
+    Attributes
+    ----------
+    address : maps a function's name to its address
+    slots : slots of the buffer it needs
+    cached : whether it came from a file
+    """
+
+    address: Callable[[str], int]
+    slots: int
+    cached: bool
+
+
+def cache_folder() -> Path:
+    """Where object files are kept: ``$SDESAM_CACHE``, or ``sdesam`` in the user's cache folder."""
+    own = os.environ.get("SDESAM_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sdesam"
+
+
+def compiled(key: tuple, write: Callable[[], tuple[str, int]], folder: Path | None = None) -> Code:
+    """The code that ``write() -> (LLVM text, slots)`` describes; ``key`` determines the text.
+
+    A file that is cut or changed is compiled again; a run that is killed while it writes leaves none.
+    """
+    folder = folder or cache_folder()
+    path = folder / f"{_digest(key)}.o"
+    kept = _read(path)
+    if kept is not None:
+        return _loaded(*kept, cached=True)
+    text, slots = write()
+    code = _object_of(text)
+    _write(path, slots, code)
+    return _loaded(slots, code, cached=False)
+
+
+@lru_cache(maxsize=1)
+def _machine() -> tuple[llvm.TargetMachine, str]:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    target = llvm.Target.from_default_triple()
+    machine = target.create_target_machine(cpu=cpu, features=features, opt=2, jit=True)
+    return machine, f"{llvm.get_default_triple()} {cpu} {features}"
+
+
+@lru_cache(maxsize=1)
+def _sources() -> str:
+    """The engine's own text: a change of a printer makes other code from the same list."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
+
+
+def _digest(key: tuple) -> str:
+    versions = (llvmlite.__version__, llvm.llvm_version_info, _machine()[1], _sources())
+    return hashlib.sha256(repr((key, versions)).encode()).hexdigest()[:40]
+
+
+def _object_of(text: str) -> bytes:
+    """A few passes: what the standard ones do beyond these costs ten times as long and gains nothing here."""
+    machine, _ = _machine()
+    module = llvm.parse_assembly(text)
+    module.triple, module.data_layout = llvm.get_default_triple(), str(machine.target_data)
+    module.verify()
+    passes = llvm.create_new_function_pass_manager()
+    passes.add_sroa_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_reassociate_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_simplify_cfg_pass()
+    passes.add_loop_rotate_pass()
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+    for function in module.functions:
+        if not function.is_declaration:
+            passes.run(function, builder)
+    return machine.emit_object(module)
+
+
+def _loaded(slots: int, code: bytes, *, cached: bool) -> Code:
+    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return Code(engine.get_function_address, slots, cached)
+
+
+# ----------------------------------------------------------------- files
+def _read(path: Path) -> tuple[int, bytes] | None:
+    """Slots and code of a whole file, else None."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    checksum, slots, code = content[:32], content[32:40], content[40:]
+    if len(content) < 40 or hashlib.sha256(slots + code).digest() != checksum:
+        return None
+    return int.from_bytes(slots, "little"), code
+
+
+def _write(path: Path, slots: int, code: bytes) -> None:
+    """In one piece: the file appears under its name when it is whole.  Without room for it there is no cache."""
+    rest = slots.to_bytes(8, "little") + code
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            file.write(hashlib.sha256(rest).digest() + rest)
+        os.replace(file.name, path)
+        _prune(path.parent)
+    except OSError:
+        return
+
+
+def _prune(folder: Path) -> None:
+    files = list(folder.glob("*.o"))
+    if len(files) > _MOST_FILES:
+        for old in sorted(files, key=lambda f: f.stat().st_mtime)[: _MOST_FILES // 4]:
+            old.unlink(missing_ok=True)

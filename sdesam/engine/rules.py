@@ -1,0 +1,278 @@
+"""What the tracer knows about torch's core operations: which move data, which act on numbers, which reduce."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .scalars import COMPARISONS, TRANSCENDENTAL, Scalars
+
+__all__ = ["ELEMENTWISE", "MOVES", "REDUCTIONS", "SHAPED"]
+
+Rule = Callable[..., int]
+
+
+# ----------------------------------------------------------------- moving and making
+_MOVING = (
+    "view", "_unsafe_view", "reshape", "permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "select",
+    "slice", "diagonal", "cat", "stack", "flip", "index_select", "gather", "unbind", "split", "split_with_sizes",
+    "as_strided", "repeat", "index", "select_scatter", "slice_scatter", "diagonal_scatter", "index_put", "scatter",
+    "tril", "triu", "unfold", "roll", "movedim", "view_as", "expand_as", "unflatten",
+)  # fmt: skip
+_COPYING = ("clone", "alias", "detach", "lift_fresh_copy", "lift_fresh", "contiguous")
+MOVES = {**dict.fromkeys(_MOVING, True), **dict.fromkeys(_COPYING, False)}  # whether their keywords matter
+SHAPED = (
+    "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
+    "new_empty_strided", "empty_strided", "sym_size", "size", "sym_numel", "numel",
+)  # fmt: skip
+
+
+# ----------------------------------------------------------------- number by number
+def _number(s: Scalars, node: int) -> int:
+    """A truth value as 0 or 1."""
+    return s.apply("where", node, s.constant(1.0), s.constant(0.0)) if s.kind(node) == "b" else node
+
+
+def _plain(op: str) -> Rule:
+    """An operation on numbers; ``alpha`` multiplies the last."""
+
+    def rule(s: Scalars, *args: int, alpha: float | int = 1) -> int:
+        nodes = [_number(s, a) for a in args]
+        if alpha != 1:
+            nodes[-1] = s.apply("mul", s.constant(float(alpha)), nodes[-1])
+        return s.apply(op, *nodes)
+
+    return rule
+
+
+def _not(s: Scalars, a: int) -> int:
+    return s.apply("not", a)
+
+
+def _logical(op: str) -> Rule:
+    return lambda s, a, b: s.apply(op, _truth(s, a), _truth(s, b))
+
+
+def _truth(s: Scalars, node: int) -> int:
+    return node if s.kind(node) == "b" else s.apply("ne", node, s.constant(0.0))
+
+
+def _where(s: Scalars, c: int, a: int, b: int) -> int:
+    if s.kind(a) != s.kind(b):
+        a, b = _number(s, a), _number(s, b)
+    return s.apply("where", _truth(s, c), a, b)
+
+
+def _nan(s: Scalars, a: int) -> int:
+    return s.apply("ne", a, a)
+
+
+def _maximum(s: Scalars, a: int, b: int) -> int:
+    """A NaN of either argument survives: comparisons with it are false."""
+    return s.apply("where", s.apply("or", s.apply("gt", a, b), _nan(s, a)), a, b)
+
+
+def _minimum(s: Scalars, a: int, b: int) -> int:
+    return s.apply("where", s.apply("or", s.apply("lt", a, b), _nan(s, a)), a, b)
+
+
+def _clamp(s: Scalars, a: int, low: int | None = None, high: int | None = None) -> int:
+    """A NaN passes."""
+    if low is not None:
+        a = s.apply("where", s.apply("lt", a, low), low, a)
+    if high is not None:
+        a = s.apply("where", s.apply("gt", a, high), high, a)
+    return a
+
+
+def _clamp_above(s: Scalars, a: int, high: int) -> int:
+    return _clamp(s, a, None, high)
+
+
+def _power(s: Scalars, a: int, exponent: int) -> int:
+    p = s.value(exponent)
+    if p is None or not math.isfinite(p) or 2 * p != int(2 * p) or abs(p) > 64:
+        return s.apply("exp", s.apply("mul", exponent, s.apply("log", a)))
+    result = _integer_power(s, a, int(abs(p)))
+    if int(abs(p)) != abs(p):
+        result = s.apply("mul", result, s.apply("sqrt", a))
+    return result if p >= 0 else s.apply("div", s.constant(1.0), result)
+
+
+def _integer_power(s: Scalars, a: int, p: int) -> int:
+    result = s.constant(1.0)
+    for bit in bin(p)[2:]:
+        result = s.apply("mul", result, result)
+        result = s.apply("mul", result, a) if bit == "1" else result
+    return result
+
+
+def _sign(s: Scalars, a: int) -> int:
+    zero = s.constant(0.0)
+    negative = s.apply("where", s.apply("lt", a, zero), s.constant(-1.0), zero)
+    return s.apply("where", s.apply("gt", a, zero), s.constant(1.0), negative)
+
+
+def _sinh(s: Scalars, a: int) -> int:
+    return s.apply("mul", s.constant(0.5), s.apply("sub", s.apply("expm1", a), s.apply("expm1", s.apply("neg", a))))
+
+
+def _cosh(s: Scalars, a: int) -> int:
+    return s.apply("mul", s.constant(0.5), s.apply("add", s.apply("exp", a), s.apply("exp", s.apply("neg", a))))
+
+
+def _sigmoid(s: Scalars, a: int) -> int:
+    one = s.constant(1.0)
+    return s.apply("div", one, s.apply("add", one, s.apply("exp", s.apply("neg", a))))
+
+
+def _relu(s: Scalars, a: int) -> int:
+    zero = s.constant(0.0)
+    return s.apply("where", s.apply("le", a, zero), zero, a)
+
+
+def _reciprocal_root(s: Scalars, a: int) -> int:
+    return s.apply("div", s.constant(1.0), s.apply("sqrt", a))
+
+
+def _finite(s: Scalars, a: int) -> int:
+    return s.apply("lt", s.apply("abs", a), s.constant(math.inf))
+
+
+def _same(s: Scalars, a: int, dtype: torch.dtype | None = None, **kwargs: Any) -> int:
+    """A change of dtype: truth values become numbers."""
+    return a if dtype in (None, torch.bool) else _number(s, a)
+
+
+ELEMENTWISE: dict[str, Rule] = {
+    **{name: _plain(name) for name in ("add", "sub", "mul", "div", "neg", "abs", "sqrt", *TRANSCENDENTAL)},
+    **{name: _plain(name) for name in COMPARISONS},
+    "rsub": lambda s, a, b, alpha=1: _plain("sub")(s, b, a, alpha=alpha),
+    "reciprocal": lambda s, a: s.apply("div", s.constant(1.0), a),
+    "square": lambda s, a: s.apply("mul", a, a),
+    "rsqrt": _reciprocal_root,
+    "sigmoid": _sigmoid,
+    "relu": _relu,
+    "sinh": _sinh,
+    "cosh": _cosh,
+    "sign": _sign,
+    "sgn": _sign,
+    "pow": _power,
+    "maximum": _maximum,
+    "minimum": _minimum,
+    "clamp": _clamp,
+    "clamp_min": _clamp,
+    "clamp_max": _clamp_above,
+    "where": _where,
+    "masked_fill": lambda s, a, mask, value: _where(s, mask, value, a),
+    "logical_and": _logical("and"),
+    "logical_or": _logical("or"),
+    "bitwise_and": _logical("and"),
+    "bitwise_or": _logical("or"),
+    "logical_not": lambda s, a: _not(s, _truth(s, a)),
+    "bitwise_not": _not,
+    "isnan": _nan,
+    "isinf": lambda s, a: s.apply("eq", s.apply("abs", a), s.constant(math.inf)),
+    "isfinite": _finite,
+    "_to_copy": _same,
+    "to": _same,
+    "convert_element_type": _same,
+    "copy": lambda s, a, b, *rest: b,
+    "fill": lambda s, a, b: b,
+}
+
+
+# ----------------------------------------------------------------- reductions
+def _tree(combine: Callable[[int, int], int], nodes: Sequence[int], empty: int) -> int:
+    """A balanced tree: short chains of dependence, and small rounding errors."""
+    row = list(nodes)
+    while len(row) > 1:
+        row = [combine(*row[i : i + 2]) if i + 1 < len(row) else row[i] for i in range(0, len(row), 2)]
+    return row[0] if row else empty
+
+
+def _sum_of(s: Scalars, nodes: Sequence[int]) -> int:
+    return _tree(lambda a, b: s.apply("add", a, b), [_number(s, n) for n in nodes], s.constant(0.0))
+
+
+def _mean_of(s: Scalars, nodes: Sequence[int]) -> int:
+    return s.apply("div", _sum_of(s, nodes), s.constant(float(len(nodes))))
+
+
+def _norm_of(s: Scalars, nodes: Sequence[int]) -> int:
+    if len(nodes) == 1:
+        return s.apply("abs", nodes[0])
+    return s.apply("sqrt", _sum_of(s, [s.apply("mul", n, n) for n in nodes]))
+
+
+def _over(reduce: Callable[[Scalars, Sequence[int]], int]) -> Callable[..., Tensor]:
+    """A reduction over the given axes (all by default)."""
+
+    def reduction(
+        s: Scalars, ids: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        dims = [dim] if isinstance(dim, int) else list(range(ids.ndim)) if not dim else list(dim)
+        dims = sorted({d % max(ids.ndim, 1) for d in dims}) if ids.ndim else []
+        kept = [d for d in range(ids.ndim) if d not in dims]
+        shape = [ids.shape[d] for d in kept]
+        rows = ids.permute([*kept, *dims]).reshape(math.prod(shape), -1).tolist()
+        out = torch.tensor([reduce(s, row) for row in rows], dtype=torch.int64)
+        return out.reshape([1 if d in dims else n for d, n in enumerate(ids.shape)] if keepdim else shape)
+
+    return reduction
+
+
+def _vector_norm(
+    s: Scalars, ids: Tensor, order: float | int = 2, dim: Any = None, keepdim: bool = False, **kwargs: Any
+) -> Tensor:
+    if order != 2:
+        raise NotImplementedError(f"a norm of order {order}")
+    return _over(_norm_of)(s, ids, dim, keepdim)
+
+
+def _product_of(s: Scalars, nodes: Sequence[int]) -> int:
+    return _tree(lambda a, b: s.apply("mul", a, b), nodes, s.constant(1.0))
+
+
+def _matrix_product(s: Scalars, a: Tensor, b: Tensor) -> Tensor:
+    rows, columns = a.tolist(), b.T.tolist()
+    out = [[_sum_of(s, [s.apply("mul", x, y) for x, y in zip(r, c, strict=True)]) for c in columns] for r in rows]
+    return torch.tensor(out, dtype=torch.int64).reshape(len(rows), len(columns))
+
+
+def _batched_product(s: Scalars, a: Tensor, b: Tensor) -> Tensor:
+    return torch.stack([_matrix_product(s, x, y) for x, y in zip(a, b, strict=True)])
+
+
+def _all_of(s: Scalars, nodes: Sequence[int]) -> int:
+    return _tree(lambda a, b: s.apply("and", a, b), [_truth(s, n) for n in nodes], s.constant(True))
+
+
+def _any_of(s: Scalars, nodes: Sequence[int]) -> int:
+    return _tree(lambda a, b: s.apply("or", a, b), [_truth(s, n) for n in nodes], s.constant(False))
+
+
+REDUCTIONS: dict[str, Callable[..., Tensor]] = {
+    "sum": _over(_sum_of),
+    "mean": _over(_mean_of),
+    "prod": _over(_product_of),
+    "amax": _over(lambda s, nodes: _tree(lambda a, b: _maximum(s, a, b), nodes, s.constant(-math.inf))),
+    "amin": _over(lambda s, nodes: _tree(lambda a, b: _minimum(s, a, b), nodes, s.constant(math.inf))),
+    "all": _over(_all_of),
+    "any": _over(_any_of),
+    "linalg_vector_norm": _vector_norm,
+    "mm": _matrix_product,
+    "bmm": _batched_product,
+    "dot": lambda s, a, b: _matrix_product(s, a[None], b[:, None])[0, 0],
+    "mv": lambda s, a, b: _matrix_product(s, a, b[:, None])[:, 0],
+    "addmm": lambda s, c, a, b: _shifted(s, c, _matrix_product(s, a, b)),
+}
+
+
+def _shifted(s: Scalars, c: Tensor, product: Tensor) -> Tensor:
+    pairs = zip(c.expand(product.shape).reshape(-1).tolist(), product.reshape(-1).tolist(), strict=True)
+    return torch.tensor([s.apply("add", a, b) for a, b in pairs], dtype=torch.int64).reshape(product.shape)

@@ -1,0 +1,207 @@
+"""A function of a few numbers as a list of scalar operations: what the tracer writes and every printer reads.
+
+The list is in single-assignment form.  Equal expressions are one node, constants are folded, and what a constant 0
+or 1 makes trivial is never written, so a diagonal matrix costs O(d).  A structural zero times infinity is therefore
+zero here.  Every other constant is *lifted*: its value is no part of the list's structure but an entry of a run-time
+vector, so that one compiled list serves every learning rate, radius and curvature.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+__all__ = ["COMPARISONS", "TRANSCENDENTAL", "Node", "Program", "Scalars", "TooLong"]
+
+Node = tuple[str, tuple]  # an operation and its arguments: numbers of earlier nodes, unless it is one of _LEAVES
+COMPARISONS = {
+    "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "eq": operator.eq, "ne": operator.ne,
+}  # fmt: skip
+TRANSCENDENTAL = ("exp", "expm1", "log", "log1p", "tanh")
+_LEAVES = ("input", "literal", "constant")
+_LITERALS = (0.0, 1.0, -1.0, 2.0, 0.5)  # part of the structure; every other finite constant is lifted
+_COMMUTING = ("add", "mul", "eq", "ne", "and", "or")
+_FOLD: dict[str, Callable] = {
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "neg": operator.neg, "abs": abs,
+    "and": lambda a, b: a and b, "or": lambda a, b: a or b, "not": operator.not_, **COMPARISONS,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Program:
+    """A list of scalar operations.
+
+    Attributes
+    ----------
+    nodes : (operation, arguments) each.  ``("input", (i,))`` is input i, ``("literal", (value,))`` a number,
+        ``("constant", (i,))`` the i-th lifted constant, ``("table", (k, i))`` entry number node k of the i-th table
+    kinds : per node "f" number, "b" boolean, "i" index
+    outputs : node numbers
+    inputs : kinds of the inputs
+    constants, tables : the lifted values
+    """
+
+    nodes: tuple[Node, ...]
+    kinds: str
+    outputs: tuple[int, ...]
+    inputs: str
+    constants: tuple[float, ...]
+    tables: tuple[tuple[float, ...], ...]
+
+    @cached_property
+    def structure(self) -> tuple:
+        """All that compiled code depends on: everything but the lifted values."""
+        return self.nodes, self.outputs, self.inputs, tuple(len(t) for t in self.tables)
+
+    @property
+    def watches_truth(self) -> bool:
+        """Whether all outputs are truth values."""
+        return all(self.kinds[o] == "b" for o in self.outputs)
+
+    @property
+    def length(self) -> int:
+        """Number of operations."""
+        return sum(op not in _LEAVES for op, _ in self.nodes)
+
+
+class TooLong(ValueError):
+    """A list has more nodes than allowed."""
+
+
+class Scalars:
+    """A list being written; methods return node numbers.
+
+    Raises
+    ------
+    TooLong
+        When it gets more than ``most`` nodes: a matrix of 1,000 x 1,000 would be written for minutes.
+    """
+
+    def __init__(self, inputs: str, most: int = 10**9) -> None:
+        self.inputs, self.most = inputs, most
+        self._nodes: list[Node] = []
+        self._kinds: list[str] = []
+        self._known: dict[Node, int] = {}
+        self._values: dict[int, float | bool] = {}
+        self._tables: list[tuple[float, ...]] = []
+        for i, kind in enumerate(inputs):
+            self._node("input", (i,), kind)
+
+    def kind(self, node: int) -> str:
+        """Whether a node is a number "f", a truth value "b" or an index "i"."""
+        return self._kinds[node]
+
+    def value(self, node: int) -> float | bool | None:
+        """The number a node is known to be, or None."""
+        return self._values.get(node)
+
+    def constant(self, value: float | int) -> int:
+        """A number or a truth value."""
+        value = value if isinstance(value, bool) else float(value) + 0.0  # one zero
+        literal = isinstance(value, bool) or value in _LITERALS or not math.isfinite(value)
+        kind = "b" if isinstance(value, bool) else "f"
+        node = self._node("literal" if literal else "constant", (repr(value),), kind)
+        self._values[node] = value
+        return node
+
+    def table(self, index: int, values: Sequence[float]) -> int:
+        """``values[index]``."""
+        row = tuple(float(v) for v in values)
+        if len(set(row)) == 1:
+            return self.constant(row[0])
+        if row not in self._tables:
+            self._tables.append(row)
+        return self._node("table", (index, self._tables.index(row)), "f")
+
+    def apply(self, op: str, *args: int) -> int:
+        """The operation on nodes, simplified."""
+        known = [self.value(a) for a in args]
+        if op in _FOLD and None not in known:
+            return self.constant(_FOLD[op](*known))
+        simple = self._simplified(op, args, known)
+        if simple is not None:
+            return simple
+        if op in _COMMUTING:
+            args = tuple(sorted(args))
+        boolean = op in COMPARISONS or op in ("and", "or", "not") or (op == "where" and self.kind(args[1]) == "b")
+        return self._node(op, args, "b" if boolean else "f")
+
+    def program(self, outputs: Sequence[int]) -> Program:
+        """The finished list: what the outputs need, renumbered."""
+        needed = set(outputs)
+        for i in reversed(range(len(self._nodes))):
+            if i in needed:
+                needed.update(_arguments(self._nodes[i]))
+        constants: list[float] = []
+        tables: list[int] = []
+        place: dict[int, int] = {}
+        nodes = []
+        for i in sorted(needed):
+            op, args = self._nodes[i]
+            if op == "constant":
+                constants.append(float(self._values[i]))
+                args = (len(constants) - 1,)
+            elif op == "literal":
+                args = (self._values[i],)
+            elif op == "table":
+                tables += [] if args[1] in tables else [args[1]]
+                args = (place[args[0]], tables.index(args[1]))
+            elif op != "input":
+                args = tuple(place[a] for a in args)
+            place[i] = len(nodes)
+            nodes.append((op, args))
+        return Program(
+            tuple(nodes), "".join(self._kinds[i] for i in sorted(needed)), tuple(place[o] for o in outputs),
+            self.inputs, tuple(constants), tuple(self._tables[t] for t in tables),
+        )  # fmt: skip
+
+    def _node(self, op: str, args: tuple, kind: str) -> int:
+        node = self._known.get((op, args))
+        if node is None:
+            if len(self._nodes) >= self.most:
+                raise TooLong
+            node = self._known[op, args] = len(self._nodes)
+            self._nodes.append((op, args))
+            self._kinds.append(kind)
+        return node
+
+    def _simplified(self, op: str, args: tuple[int, ...], known: list) -> int | None:
+        """What 0, 1 and −1 make trivial, as an existing or a shorter node; else None."""
+        match op, known:
+            case ("add", [0.0, _]) | ("mul", [1.0, _]):
+                return args[1]
+            case ("add" | "sub", [_, 0.0]) | ("mul" | "div", [_, 1.0]):
+                return args[0]
+            case ("mul", [0.0, _]) | ("mul", [_, 0.0]) | ("div", [0.0, None]):
+                return self.constant(0.0)
+            case ("sub", [0.0, _]) | ("mul", [-1.0, _]):
+                return self.apply("neg", args[1])
+            case ("mul" | "div", [_, -1.0]):
+                return self.apply("neg", args[0])
+            case ("where", [bool(c), _, _]):
+                return args[1] if c else args[2]
+            case ("where", _) if args[1] == args[2]:
+                return args[1]
+            case ("and", _) if False in known:
+                return self.constant(False)
+            case ("or", _) if True in known:
+                return self.constant(True)
+            case ("and", _) if True in known:
+                return args[1 - known.index(True)]
+            case ("or", _) if False in known:
+                return args[1 - known.index(False)]
+            case ("neg" | "not", _) if self._nodes[args[0]][0] == op:
+                return self._nodes[args[0]][1][0]
+            case ("div", [float(a), float(b)]) if b:
+                return self.constant(a / b)
+            case ("sqrt", [float(a)]) if a >= 0:
+                return self.constant(math.sqrt(a))
+        return None
+
+
+def _arguments(node: Node) -> tuple[int, ...]:
+    op, args = node
+    return () if op in _LEAVES else args[:1] if op == "table" else args
