@@ -50,6 +50,7 @@ def simulate(
     device: str = "cpu",
     dtype: Literal["float32", "float64"] = "float64",
     threads: int | None = None,
+    engine: Literal["auto", "fused", "eager"] = "auto",
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
@@ -75,7 +76,8 @@ def simulate(
     model : also simulate the SDE
     device : torch device
     dtype : precision
-    threads : torch threads
+    threads : threads of either engine
+    engine : compiled where that pays (auto), compiled or an error that says why not (fused), or plain torch (eager)
     output : write to a .json or .csv file instead of stdout
     as_json : print one JSON document
     """
@@ -89,7 +91,7 @@ def simulate(
         landscape=landscape, method=method, eta=eta, rho=rho, sigma=sigma, batch_size=batch_size, batches=batches,
         x0=tuple(x0 or ()), substeps=substeps, seed=seed, device=device, dtype=dtype,
     )  # fmt: skip
-    table = side_by_side(setting, steps=steps, n=n, save_every=save_every, model=model)
+    table = side_by_side(setting, steps=steps, n=n, save_every=save_every, model=model, engine=engine)
     text = json.dumps(table.document(), indent=1) if as_json else table.text()
     if output is not None:
         output.write_text(json.dumps(table.document(), indent=1) if output.suffix == ".json" else table.csv())
@@ -213,6 +215,8 @@ def info(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
 
     import torch
 
+    from .engine.native import engines
+
     document: dict[str, Any] = {
         "sdesam": __version__,
         "python": platform.python_version(),
@@ -220,7 +224,7 @@ def info(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "threads": torch.get_num_threads(),
         "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "engine": "eager",
+        "engine": engines(),
     }
     if as_json:
         print(json.dumps(document, indent=1))
@@ -240,6 +244,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _leave(str(failed), 1)
     except StoreFailed as failed:
         _leave(str(failed), 3)
+    except BrokenPipeError:  # the reader of stdout, say head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
     except (Usage, ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         _leave(str(error), 2)
 
