@@ -118,7 +118,7 @@ def weak_order(
     seed: int = 0,
     dtype: Literal["float32", "float64"] = "float64",
     threads: int | None = None,
-    expect: Literal["order-1/2", "order-1", "order-3/2", "order-2", "does-not-converge"] | None = None,
+    expect: Literal["order-1/2", "order-1", "order-2", "does-not-converge"] | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Is this SDE a model of this optimizer to O(eta)?  Weak errors at several eta, and a conclusion that can be wrong.

@@ -45,22 +45,20 @@ SHARE = 0.2  # |s| below it: the order claimed; above it: a lower one
 STALLED = 0.9  # err(eta_min)/err(2 eta_min) above it: no convergence
 _CONSTANT = 0.01  # relative difference of b and e1 beyond what noise and the truncated expansion explain
 _LOWEST = 0.5
+_RESOLVED = 4  # standard errors that the smallest error must have for any decision: shares divide by it
+_SETTLED = 0.1  # half-width of the share's interval that decides, unless it sits on the edge
 
 
 def powers_of(rho_power: float, *, rho: bool = True) -> tuple[float, ...]:
     """Powers of eta in the error of a model of order 1 with rho ~ eta^rho_power (``rho=False``: without rho).
 
-    The first is the order of a drift that leaves rho out, or 1/2.
+    Half-integer ones wherever rho_power is no integer: others (3/4, 5/4) lie too close together to be told apart.
 
-    >>> powers_of(0.5), powers_of(1.0), powers_of(0.75)
-    ((0.5, 1.0, 1.5, 2.0), (0.5, 1.0, 2.0, 3.0), (0.75, 1.0, 1.5, 1.75))
+    >>> powers_of(0.5), powers_of(1.0)
+    ((0.5, 1.0, 1.5, 2.0), (0.5, 1.0, 2.0, 3.0))
     """
     require_nonnegative("rho_power", rho_power, "rho = rho_scale·eta^rho_power")
-    if not rho or float(rho_power).is_integer():
-        return INTEGER
-    if rho_power > 1:
-        return (0.5, 1.0, *sorted({min(rho_power, 2.0), 2.0, 3.0})[:2])
-    return HALF_INTEGER if rho_power <= 0.5 else (rho_power, 1.0, 2 * rho_power, 1 + rho_power)
+    return INTEGER if not rho or float(rho_power).is_integer() else HALF_INTEGER
 
 
 def second_powers_of(rho_power: float, *, rho: bool = True) -> tuple[float, ...]:
@@ -70,9 +68,7 @@ def second_powers_of(rho_power: float, *, rho: bool = True) -> tuple[float, ...]
     ((1.0, 2.0, 3.0, 4.0), (1.0, 2.0, 2.5, 3.0))
     """
     require_nonnegative("rho_power", rho_power, "rho = rho_scale·eta^rho_power")
-    if not rho or float(rho_power).is_integer():
-        return (1.0, 2.0, 3.0, 4.0)
-    return (1.0, 2.0, *sorted({2 + rho_power, min(2 + 2 * rho_power, 3.0), 3.0})[:2])
+    return (1.0, 2.0, 3.0, 4.0) if not rho or float(rho_power).is_integer() else (1.0, 2.0, 2.5, 3.0)
 
 
 def order_name(power: float) -> str:
@@ -94,7 +90,7 @@ class Order:
     slope, local_slopes : of log |err| on log eta, and between neighbours; reported, never the criterion
     share : the half-order share s (the share of the first power)
     constant : b of the second power, in a fit without the first, to be compared with the predicted e1
-    truncation : what the first power would change in b
+    truncation : the error of b by the powers left out
     conclusion : "order 1", "order 1, wrong constant", "order 1/2", "below order 1/2", "does not converge", "no error"
         or "inconclusive" (with other powers: the names of theirs)
     reason : the sentence behind it
@@ -150,6 +146,9 @@ def conclude(
         return _with_zeros(data)
     if changes := _sign_changes(data):
         return _order(data, powers, "inconclusive", f"excluded: the error changes sign between eta = {changes}")
+    if abs(data.err[-1]) <= _RESOLVED * data.se[-1]:
+        what = f"the error at the smallest eta is not resolved, {data.err[-1]:.3g} ± {data.se[-1]:.2g}"
+        return _order(data, powers, "inconclusive", what)
     ratio = data.err[-1] / data.err[-2]
     ratio_se = abs(ratio) * math.hypot(data.se[-1] / data.err[-1], data.se[-2] / data.err[-2])
     if ratio - z * ratio_se > STALLED ** math.log2(data.eta[-2] / data.eta[-1]):
@@ -169,20 +168,30 @@ def _by_share(data: _Data, powers: tuple[float, ...], e1: float | None, z: float
         return order if e1 is None else _with_constant(order, e1, z)
     if s + half < -SHARE:
         return replace(order, reason=f"{what} below −{SHARE}: parts of different order cancel, take smaller eta")
-    needed = _needed(s, half, data.n) if data.method == "Monte Carlo" else None
+    needed = math.ceil(float(np.max(data.n)) * (half / _SETTLED) ** 2) if data.method == "Monte Carlo" else None
     return replace(order, reason=f"{what} neither within ±{SHARE} nor above", needed=needed)
 
 
 def _lower(data: _Data, powers: tuple[float, ...], order: Order, z: float) -> Order:
-    """The lower order, or a still lower one where the share of the power before it is large too."""
+    """The lower order, or a still lower one where the share of the power before it is large too.
+
+    A large share that another fit does not have is made by the powers left out, and decides nothing.
+    """
+    if not _stays(data, powers):
+        return replace(order, reason=f"{order.reason}, but not in a fit without the largest eta: take smaller eta")
     if powers[0] <= 0:
         return replace(order, conclusion=f"below {order_name(powers[1])}")
     before = (0.0 if powers[0] <= _LOWEST else _LOWEST, *powers[:-1])
-    share = _fit(data, before)[0]
-    if float(share.value) - z * float(share.stderr) <= SHARE:
+    share = _share(data, before)
+    if float(share.value) - z * float(share.stderr) <= SHARE or not _stays(data, before):
         return replace(order, conclusion=order_name(powers[0]))
-    lower = _lower(data, before, order, z)
-    return replace(order, conclusion=lower.conclusion)
+    return replace(order, conclusion=_lower(data, before, order, z).conclusion)
+
+
+def _stays(data: _Data, powers: tuple[float, ...]) -> bool:
+    """Whether the share is large also without the largest eta, or without the last power where there are too few."""
+    fewer = data if len(data.eta) <= len(powers) else data.without_largest()
+    return float(_share(fewer, powers[:-1] if fewer is data else powers).value) > SHARE
 
 
 def _with_constant(order: Order, e1: float, z: float) -> Order:
@@ -192,14 +201,6 @@ def _with_constant(order: Order, e1: float, z: float) -> Order:
         return order
     what = f"b = {float(order.constant.value):.4g} is not the predicted e1 = {e1:.4g} to within {allowed:.2g}"
     return replace(order, conclusion=f"{order.conclusion}, wrong constant", reason=f"{order.reason}, but {what}")
-
-
-def _needed(s: float, half: float, n: np.ndarray) -> int | None:
-    """Replicates for which the interval would clear the nearer edge of the criterion; None where it sits on it."""
-    distance = abs(abs(s) - SHARE)
-    if s < -SHARE or distance < 1e-3 or half == 0:
-        return None
-    return math.ceil(float(np.max(n)) * (half / distance) ** 2)
 
 
 # ----------------------------------------------------------------- the numbers
@@ -212,6 +213,10 @@ class _Data:
     se: np.ndarray
     n: np.ndarray
     method: str
+
+    def without_largest(self) -> _Data:
+        """All but the largest learning rate."""
+        return _Data(self.eta[1:], self.err[1:], self.se[1:], self.n[1:], self.method)
 
     def estimate(self, value: np.ndarray | float, stderr: np.ndarray | float) -> Estimate:
         return Estimate(value, stderr, int(np.max(self.n)), self.method)
@@ -257,28 +262,34 @@ def _sign_changes(data: _Data) -> str:
 
 
 def _order(data: _Data, powers: tuple[float, ...], conclusion: str, reason: str) -> Order:
-    share, constant, truncation = _fit(data, powers)
-    errors = data.estimate(data.err, data.se)
+    constant, truncation = _constant(data, powers)
+    errors, share = data.estimate(data.err, data.se), _share(data, powers)
     return Order(data.eta, errors, *_slopes(data), share, constant, truncation, conclusion, reason)
 
 
-def _fit(data: _Data, powers: tuple[float, ...]) -> tuple[Estimate, Estimate, float]:
-    """Share, b, and the truncation of b, by least squares of err/eta^p, p the order claimed; delta method.
+def _share(data: _Data, powers: tuple[float, ...]) -> Estimate:
+    """By least squares of err/eta^p, p the order claimed; delta method."""
+    gain, scale = _gain(data.eta, powers, powers[1])[0], data.eta[-1] ** powers[0]
+    share = gain @ data.err * scale / data.err[-1]
+    slope = (scale * gain - np.eye(len(data.eta))[-1] * share) / data.err[-1]  # d share/d err
+    return data.estimate(float(share), float(np.linalg.norm(slope * data.se)))
 
-    b comes from a fit without the first power, whose share a right model does not have; what that power changes in b
-    bounds what the powers left out do.
+
+def _constant(data: _Data, powers: tuple[float, ...]) -> tuple[Estimate, float]:
+    """B from a fit without the first power, which a right model does not have, and its truncation.
+
+    The first power left out makes an error whose size is read off what b changes without the largest eta; twice that
+    allows for the next one.
     """
-    gain, reduced = _gain(data.eta, powers, powers[1]), _gain(data.eta, powers[1:], powers[1])[0]
-    a, b = gain[0] @ data.err, reduced @ data.err
-    scale = data.eta[-1] ** powers[0]
-    share = a * scale / data.err[-1]
-    slope = scale * gain[0] / data.err[-1]  # d share/d err
-    slope = slope - np.eye(len(data.eta))[-1] * share / data.err[-1]
-    return (
-        data.estimate(float(share), float(np.linalg.norm(slope * data.se))),
-        data.estimate(float(b), float(np.linalg.norm(reduced * data.se))),
-        abs(float(b - gain[1] @ data.err)),
-    )
+    kept = powers[1:]
+    gain = _gain(data.eta, kept, kept[0])[0]
+    b = data.estimate(float(gain @ data.err), float(np.linalg.norm(gain * data.se)))
+    if len(kept) < 2:
+        return b, math.inf
+    left_out = data.eta ** (2 * kept[-1] - kept[-2])
+    other = np.concatenate(([0.0], _gain(data.eta[1:], kept, kept[0])[0]))
+    bias, change = gain @ left_out, (gain - other) @ data.err
+    return b, 2 * abs(float(change * bias / (bias - other @ left_out)))
 
 
 def _gain(eta: np.ndarray, powers: tuple[float, ...], weight: float) -> np.ndarray:

@@ -87,13 +87,16 @@ def linearised(kernel: Kernel, start: Tensor, steps: int) -> Controlled:
     Raises
     ------
     ValueError
-        For noise that is neither normal nor a choice of at most 10,000 minibatches.
+        For noise that is neither normal nor a choice of at most 10,000 minibatches, or a state that is not the iterate.
     """
     if not isinstance(kernel.noise, (Normal, Choice)):
         raise ValueError(f"{kernel.name} must have normal or minibatch noise to be linearised, got {kernel.noise}.")
+    state = kernel.init(start[None])
+    if not isinstance(state, Tensor) or not torch.equal(kernel.position(state), start[None]):
+        raise ValueError(f"{kernel.name} must have the iterate as its state to be linearised.")
     z, w = _centre(kernel.noise, start)
     path, slopes, x, d = [start], [], start, len(start)
-    nudge = _STEP * (1 + float(start.abs().max())) * torch.eye(d, dtype=start.dtype)
+    nudge = _STEP * (1 + float(start.abs().max())) * torch.eye(d, dtype=start.dtype, device=start.device)
     for _ in range(steps):
         around = torch.cat((x[None], x + nudge, x - nudge))
         mean = _mean_step(kernel, around, z, w)
@@ -106,7 +109,7 @@ def linearised(kernel: Kernel, start: Tensor, steps: int) -> Controlled:
 def _centre(noise: Normal | Choice, like: Tensor) -> tuple[Tensor, Tensor]:
     if isinstance(noise, Choice):
         z, w = noise.nodes()
-        return z, w.to(like.dtype)
+        return z.to(like.device), w.to(like)
     return like.new_zeros(1, *noise.shape), like.new_ones(1)
 
 
@@ -116,12 +119,12 @@ def _mean_step(kernel: Kernel, x: Tensor, z: Tensor, w: Tensor) -> Tensor:
 
 
 def controlled(phi: Observable) -> Observable:
-    """phi(x) − ∇phi(x̄)·xi on the positions of a ``Controlled`` kernel."""
+    """phi(x) − ∇phi(x̄)·xi on the positions of a ``Controlled`` kernel; phi(x) alone where the path has no gradient."""
     slope = grad(phi)
 
     def value(position: Tensor) -> Tensor:
         x, path, xi = position.unbind(-2)
-        return phi(x) - (slope(path[:1]) * xi).sum(-1)
+        return phi(x) - (torch.nan_to_num(slope(path[:1]), 0.0, 0.0, 0.0) * xi).sum(-1)
 
     return value
 

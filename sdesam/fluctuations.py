@@ -66,7 +66,7 @@ def fluctuation_order(
     S = []
     for eta, k in zip(falling, steps, strict=True):
         accuracy = _ACCURACY_PLANE * eta**2 if len(start) > 1 else None
-        found = errors_at(pair_at(eta), x0, k, phis, estimator, n or 40_000, seed, accuracy)
+        found = errors_at(pair_at(eta), x0, k, phis, estimator, 40_000 if n is None else n, seed, accuracy)
         S.append(largest(scaled_fluctuation(found, eta, len(start))))
     joined = Estimate(
         np.array([float(s.value) for s in S]), np.array([float(s.stderr) for s in S]), int(np.max(S[0].n)), S[0].method

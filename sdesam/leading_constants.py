@@ -18,9 +18,10 @@ from .one_step import Rule
 from .oracles import Oracle
 from .validation import require_nonnegative, require_positive
 
-__all__ = ["LeadingConstant", "leading_constant"]
+__all__ = ["LeadingConstant", "follows_gradient", "leading_constant"]
 
 _MOST_STEPS = 1024
+_VANISHING = 1e-7  # constants of √eta below it are rounding
 State = tuple[Tensor, ...]
 
 
@@ -30,7 +31,8 @@ class LeadingConstant:
 
     Attributes
     ----------
-    half : vanishes for a right drift; the others are meaningful only then
+    half : vanishes for a right drift
+    drift_is_right : whether it vanishes for every observable; e1 and e1_with_noise are meaningful only then
     e1 : of the model as it is
     e1_with_noise : of the model with Σ as its leading covariance: the same for a right diffusion, what *order 1* has to
         meet so that a wrong one is seen
@@ -39,6 +41,7 @@ class LeadingConstant:
     half: float
     e1: float
     e1_with_noise: float
+    drift_is_right: bool
 
 
 def leading_constant(
@@ -69,8 +72,8 @@ def leading_constant(
     Raises
     ------
     ValueError
-        For a bad horizon, rho_scale or x0, ODEs that 1,024 Runge-Kutta steps do not solve to 1e-3, or as
-        ``modified_equation`` for the rule.
+        For a bad horizon, rho_scale or x0, an update that is not the gradient at rho = 0, ODEs that 1,024 Runge-Kutta
+        steps do not solve to 1e-3, or as ``modified_equation`` for the rule.
 
     Source: derived for this project.
     """
@@ -78,6 +81,8 @@ def leading_constant(
     require_nonnegative("rho_scale", rho_scale, "rho = rho_scale·√eta")
     rule = default_rule(g, nodes)
     start = as_points("x0", x0, None).double()
+    if not follows_gradient(update, g, start, nodes=nodes):
+        raise ValueError("update must be the stochastic gradient at rho = 0: these ODEs follow the gradient flow.")
     slope = partial(_slopes, update, rule, model, rho_scale)
     steps, before = 8, None
     while True:
@@ -90,6 +95,15 @@ def leading_constant(
                 "the landscape is too curved along the gradient flow, or the model's drift is not smooth."
             )
         before, steps = found, 2 * steps
+
+
+def follows_gradient(update: Callable[..., Tensor], g: Oracle, x: Tensor, *, nodes: Nodes = None) -> bool:
+    """Whether E G(x, z; rho = 0) = ∇f(x) at a point (d,): what ``leading_constant`` presumes of an update."""
+    rule, m = default_rule(g, nodes), grad(g.mean)(x)
+    points, z, w = rule(x[None])
+    plain = (w[..., None] * rule.g(points, z)).sum(-2)[0]
+    gap = (mean_field(update, rule, x[None], 0.0)[0] - plain).abs().max()
+    return float(gap) <= 1e-9 * (1 + float(m.abs().max()))
 
 
 def _close(a: LeadingConstant, b: LeadingConstant) -> bool:
@@ -113,11 +127,13 @@ def _solved(slope: Callable[[State], State], start: Tensor, horizon: float, step
 
 def _constants(state: State, rule: Rule, observables: Mapping[str, Observable]) -> dict[str, LeadingConstant]:
     x, half, first, V, noisy = state
+    right = rule.is_sampled or float(half.abs().max()) < _VANISHING
     found = {}
     for name, phi in observables.items():
         gradient, curvature = grad(phi)(x), hessian(phi)(x)
         e1 = float(gradient @ first + (curvature * V).sum() / 2)
-        found[name] = LeadingConstant(0.0 if rule.is_sampled else float(gradient @ half), e1, float(gradient @ noisy))
+        constant = 0.0 if rule.is_sampled else float(gradient @ half)
+        found[name] = LeadingConstant(constant, e1, float(gradient @ noisy), right)
     return found
 
 

@@ -14,7 +14,8 @@ from .cells import observable_named
 from .conclusions import Order, powers_of, second_powers_of
 from .fluctuations import fluctuation_order
 from .kernels import optimizer, unwrap
-from .leading_constants import LeadingConstant, leading_constant
+from .leading_constants import LeadingConstant, follows_gradient, leading_constant
+from .noise import Normal
 from .one_step import modified_equation
 from .oracles import ExactOracle, Oracle
 from .orders import WeakOrders, weak_order
@@ -29,7 +30,6 @@ __all__ = ["Answer", "document", "order_of", "text"]
 
 _PRINTED: dict[Callable, Callable[..., SDE]] = {usam: mc23.usam_sde_as_printed, sam: mc23.sam_sde_as_printed}
 Model = Callable[[Oracle, float, float], SDE]
-_VANISHING = 1e-7  # constants of √eta below it are rounding
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Answer:
     """The weak orders, and where they were computed without Monte Carlo what theory predicts and S(eta) says."""
 
     orders: WeakOrders
+    rho_power: float
     fluctuations: Order | None
     predicted: dict[str, LeadingConstant]
 
@@ -61,11 +62,6 @@ def order_of(
         As ``weak_order``, and for a printed form that does not exist.
     """
     start = setting.start()
-    if estimator == "coupled" and model.startswith("modified"):
-        raise ValueError(
-            f"model {model} has a noise for every node of its rule and cannot be coupled with the optimizer: use "
-            "--estimator quadrature (d <= 2)."
-        )
     for name in observables:
         if (found := re.fullmatch(r"x\[(\d+)\]", name)) and int(found[1]) >= len(start):
             raise ValueError(f"observable {name} needs d > {found[1]}, got d = {len(start)}.")
@@ -75,7 +71,10 @@ def order_of(
     powers = powers_of(rho_power, rho=rho)
     phis = {name: observable_named(name, f) for name in observables}
     predicted: dict[str, LeadingConstant] = {}
-    if len(start) <= 2 and (rho_power == 0.5 or not rho) and model != "modified-2":
+    if estimator == "coupled":
+        _require_shared_noise(g, sde(g, max(etas), rho_scale * max(etas) ** rho_power), model)
+    known = len(start) <= 2 and (rho_power == 0.5 or not rho) and model != "modified-2"
+    if known and follows_gradient(update, g, start.double()):
         predicted = leading_constant(
             update, g, sde, rho_scale=rho_scale, x0=start, horizon=horizon, observables=phis
         )  # fmt: skip
@@ -83,13 +82,22 @@ def order_of(
         update, g, etas=etas, rho_scale=rho_scale, rho_power=rho_power, estimator=estimator, observables=phis, n=n,
         seed=setting.seed, sde=None if model == "theory" else sde, x0=start, horizon=horizon,
         powers=second_powers_of(rho_power, rho=rho) if model == "modified-2" else powers,
-        e1={name: c.e1_with_noise for name, c in predicted.items() if abs(c.half) < _VANISHING},
+        e1={name: c.e1_with_noise for name, c in predicted.items() if c.drift_is_right},
     )  # fmt: skip
     if estimator == "coupled" or isinstance(g, ExactOracle):
-        return Answer(orders, None, predicted)
+        return Answer(orders, rho_power, None, predicted)
     pair_at = partial(_pair, update, g, sde, rho_scale, rho_power)
     S = fluctuation_order(pair_at, etas, x0=start, horizon=horizon, estimator=estimator, powers=powers)
-    return Answer(orders, S, predicted)
+    return Answer(orders, rho_power, S, predicted)
+
+
+def _require_shared_noise(g: Oracle, sde: SDE, model: str) -> None:
+    m = getattr(g.noise, "size", None)
+    if isinstance(g.noise, Normal) and sde.noise_dim - sde.private_dim != m:
+        raise ValueError(
+            f"model {model} has a noise of its own for every node of a rule, {sde.noise_dim} of them, and cannot be "
+            f"coupled with an optimizer that has {m}: use --estimator quadrature (d <= 2)."
+        )
 
 
 def _pair(update: Callable, g: Oracle, sde: Model, scale: float, power: float, eta: float) -> tuple[Any, SDE]:
@@ -174,7 +182,7 @@ def text(answer: Answer) -> str:
             lines.append(f"  about n = {o.order.needed:,} would settle it")
         if name in answer.predicted:
             c = answer.predicted[name]
-            right = abs(c.half) < _VANISHING
+            right = c.drift_is_right
             says = (
                 f"{c.e1:.4g} eta, with the right noise {c.e1_with_noise:.4g} eta"
                 if right
@@ -184,16 +192,16 @@ def text(answer: Answer) -> str:
                 f"  predicted: {says}" + (f"; fitted b = {float(o.order.constant.value):.4g}" if right else "")
             )
     if answer.fluctuations is None:
-        return "\n".join(
-            [*lines, "", "Order 1 speaks of the drift only: any diffusion of size O(eta) passes, even none."]
-        )
+        blind = "Order 1 speaks of the drift only: any diffusion of size O(eta) passes, even none."
+        return "\n".join(lines if answer.predicted else [*lines, "", blind])
     drift_is_right = all(o.conclusion.startswith("order 1") and "/" not in o.conclusion for o in orders.values())
-    return "\n".join([*lines, "", *_of_the_diffusion(answer.fluctuations, drift_is_right)])
+    return "\n".join([*lines, "", *_of_the_diffusion(answer.fluctuations, drift_is_right, answer.rho_power)])
 
 
-def _of_the_diffusion(S: Order, drift_is_right: bool) -> list[str]:
+def _of_the_diffusion(S: Order, drift_is_right: bool, rho_power: float) -> list[str]:
+    seen = "its rho-term included" if rho_power < 1 else "its rho-term is too small to be seen with this rho"
     says = {
-        "order 1": "the diffusion is right, its rho-term included",
+        "order 1": f"the diffusion is right, {seen}",
         "order 1/2": "the rho-term of the diffusion is missing or wrong",
         "below order 1/2": "the diffusion is wrong",
         "does not converge": "the diffusion is wrong or missing",

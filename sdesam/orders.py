@@ -23,7 +23,7 @@ from .sde import SDE
 from .statistics import Estimate
 from .theory import model_of
 from .updates import sgd
-from .validation import as_floats, require_nonnegative, require_positive
+from .validation import as_floats, require_count, require_nonnegative, require_positive
 from .weak_error import WeakError, by_controlled_mc, by_coupled_mc, in_closed_form
 
 __all__ = [
@@ -185,6 +185,10 @@ def weak_order_of(
     if not observables:
         raise ValueError("observables must name at least one function, got none.")
     _require_varying(observables, x0)
+    if n is not None:
+        require_count("n", n, least=2, why="one replicate has no standard error")
+    if unknown := set(e1 or {}) - set(observables):
+        raise ValueError(f"e1 must name observables, got {', '.join(sorted(unknown))}; there are {list(observables)}.")
     falling, steps = clock(etas, horizon)
     per_eta = [
         errors_at(pair_at(eta), x0, k, observables, estimator, n, seed) for eta, k in zip(falling, steps, strict=True)
@@ -308,7 +312,7 @@ def concluded(
     bad = zip(etas[~kept], off[~kept], value[~kept], strict=True)
     cells = ", ".join(f"eta = {eta:g} ({o:.1g} for {v:.1g})" for eta, o, v in bad)
     refused = f"refused, their accuracy is worse than a tenth of the error: {cells}"
-    if kept.sum() >= len(powers):
+    if kept.sum() >= max(4, len(powers)):
         order = conclude(etas[kept], errors[kept], powers=powers, e1=e1)
         lost = not kept[np.argmin(etas)]
         return replace(

@@ -11,7 +11,7 @@ Errors are signed, algorithm minus SDE.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -20,7 +20,7 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from .controls import antithetic, averaged, controlled, linearised
-from .ensembles import Points, as_points, simulate
+from .ensembles import Cloud, Points, as_points, simulate
 from .integrators import heun, small_noise_srk
 from .kernels import Kernel, coupled, subcycle
 from .noise import Normal
@@ -179,6 +179,9 @@ def by_controlled_mc(
     ValueError
         For more than one start, minibatches that cannot be enumerated, or as ``simulate``.
     """
+    if isinstance(x0, Cloud) or np.ndim(x0) != 1:
+        what = type(x0).__name__ if isinstance(x0, Cloud) else f"shape {np.shape(x0)}"
+        raise ValueError(f"x0 must be one start (d,), got {what}: control variates follow one path.")
     start = as_points("x0", x0, None)
 
     def once(r: int) -> dict[str, WeakError]:
@@ -207,7 +210,8 @@ def _controlled_once(
     found = {}
     for name in observables:
         a, b = chain.estimate(name), model.estimate(name)
-        error = replace(a, value=a.value - b.value, stderr=np.hypot(a.stderr, b.stderr), method="Monte Carlo")
+        heavy = np.asarray(a.heavy_tailed) | np.asarray(b.heavy_tailed)
+        error = Estimate(a.value - b.value, np.hypot(a.stderr, b.stderr), a.n, "Monte Carlo", heavy)
         found[name] = WeakError(chain.times, error, a, b, bias.estimate(name), 2 * r)
     return found
 

@@ -133,16 +133,15 @@ def test_errors_that_vanish_have_no_order():
 
 @pytest.mark.parametrize("p", [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0])
 def test_powers_of_rho(p):
-    """Rising, with 1 (2) as the order claimed and eta^p, eta^2p, eta^(1+p) among them where they are below 2."""
+    """Rising, with 1 (2) as the order claimed; far enough apart to be told from each other."""
     first, second = powers_of(p), second_powers_of(p)
     assert len(first) == len(second) == 4
     assert list(first) == sorted(set(first))
     assert list(second) == sorted(set(second))
     assert (first[1], second[1]) == (1.0, 2.0)
+    assert min(np.diff(first).min(), np.diff(second).min()) >= 0.5
     assert powers_of(p, rho=False) == powers_of(1.0)
     assert second_powers_of(p, rho=False) == (1.0, 2.0, 3.0, 4.0)
-    if 0.5 <= p < 2:
-        assert {q for q in (2 * p, 1 + p) if 1 < q < 2} <= set(first)
 
 
 def test_a_sign_change_excludes_the_observable():
