@@ -53,7 +53,8 @@ def test_fused_equals_eager_on(name):
     f = LANDSCAPES[name]
     for update in METHODS:
         kernel = method(update, ss.GaussianOracle(f, 0.1), eta=0.02)
-        a, b = both(kernel, points(f) / 2, observables={"f": f, "x": ss.coordinate(0)}, n=100, save_every=10)
+        watched = {"f": f} if update == "sam" else {f"x[{i}]": ss.coordinate(i) for i in range(2)}
+        a, b = both(kernel, points(f) / 2, observables=watched, n=100, save_every=10)
         assert (a.engine, b.engine) == ("eager", "fused")
         assert apart(a, b) < 1e-12, update
 
