@@ -252,6 +252,11 @@ def test_an_inside_that_is_no_boolean_is_refused():
         ss.first_exit(sam(), X, lambda x: x[..., 0], max_steps=3, n=10, engine="fused")
 
 
+def test_the_description_names_engines_and_code():
+    assert {"engines", "code", "threads", "compiled kernels"} == choice.description().keys()
+    assert "bit vectors" in choice.description()["code"]
+
+
 # ----------------------------------------------------------------- laws
 H3 = torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.5, 0.5], [0.0, 0.5, 0.75]], dtype=T)
 L3 = torch.tensor([[0.7, 0.0, 0.0], [0.5, 0.4, 0.0], [-0.3, 0.2, 0.2]], dtype=T)

@@ -67,6 +67,8 @@ def trace(
     except _Unknown as unknown:
         where = _locate(function, examples, unknown.target)
         raise NotTraceable(f"{what} does not trace: {unknown} {where}".rstrip()) from None
+    except Exception as error:  # a use of an operation that its rule did not foresee: the eager engine runs it
+        raise NotTraceable(f"{what} does not trace: {type(error).__name__}: {error}") from error
 
 
 @lru_cache(maxsize=1)
