@@ -53,7 +53,8 @@ def test_fused_equals_eager_on(name):
     f = LANDSCAPES[name]
     for update in METHODS:
         kernel = method(update, ss.GaussianOracle(f, 0.1), eta=0.02)
-        a, b = both(kernel, points(f) / 2, observables={"f": f, "x": ss.coordinate(0)}, n=100, save_every=10)
+        watched = {"f": f} if update == "sam" else {f"x[{i}]": ss.coordinate(i) for i in range(2)}
+        a, b = both(kernel, points(f) / 2, observables=watched, n=100, save_every=10)
         assert (a.engine, b.engine) == ("eager", "fused")
         assert apart(a, b) < 1e-12, update
 
@@ -249,6 +250,11 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path):
 def test_an_inside_that_is_no_boolean_is_refused():
     with pytest.raises(ValueError, match="inside must return booleans"):
         ss.first_exit(sam(), X, lambda x: x[..., 0], max_steps=3, n=10, engine="fused")
+
+
+def test_the_description_names_engines_and_code():
+    assert {"engines", "code", "threads", "compiled kernels"} == choice.description().keys()
+    assert "bit vectors" in choice.description()["code"]
 
 
 # ----------------------------------------------------------------- laws

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import llvmlite.binding as llvm
+import torch
 from torch import Tensor
 
 from ..kernels import Kernel
 from .cpu import Fused
 from .models import Model, model_of
+from .native import cache_folder
 from .trace import NotTraceable
 
-__all__ = ["LIMIT", "WORTHWHILE", "fused_or_reason"]
+__all__ = ["LIMIT", "WORTHWHILE", "description", "fused_or_reason"]
 
 LIMIT = 12_000  # operations: longer lists compile for seconds and run no faster than torch's matrix products
 WORTHWHILE = 2e7  # replicates times small steps: eager takes about as long for them as tracing and compiling
@@ -40,3 +43,16 @@ def fused_or_reason(
             "would compile for long, and torch's matrix products are as fast"
         )
     return Fused.of(model, x0.dtype)
+
+
+def description() -> dict[str, str]:
+    """What there is to run on, for ``sdesam info``: engines, the machine that code is made for, the cache."""
+    has = llvm.get_host_cpu_features().get
+    width = 512 if has("avx512f") else 256 if has("avx2") else 128
+    version = ".".join(map(str, llvm.llvm_version_info))
+    return {
+        "engines": "fused (CPU, float32 and float64), eager (any device)",
+        "code": f"LLVM {version} for {llvm.get_host_cpu_name()}, {width}-bit vectors",
+        "threads": str(torch.get_num_threads()),
+        "compiled kernels": str(cache_folder()),
+    }

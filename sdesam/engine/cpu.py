@@ -26,6 +26,7 @@ __all__ = ["Fused", "UndefinedObservable", "fused_exits", "fused_moments", "fuse
 
 _WINDOW_BYTES = 2**19  # values of a unit kept between two reductions: half of a core's second cache
 _NUMBERS = 2**23  # of a call's result: 64 MB
+_WORK = 2**35  # operations of a call
 _MOST_UNITS = 64  # units of one call: sums of that many are in memory at once
 _PER_STEP = ("steps", "count", "nonfinite", "mean", "comoment", "m3", "m4", "low", "high")
 _PARALLEL = 4  # nodes in flight for each thread
@@ -126,7 +127,9 @@ def fused_moments(
         return (*node, _folded(_moments(rows, sizes, names, np.tile(saved, len(rows)), dt), len(saved)))
 
     tree: Tree[Moments] = Tree()
-    for begin, count, sums in _in_order(run, replicates, len(saved) * row_length(len(names)), threads):
+    for begin, count, sums in _in_order(
+        run, replicates, len(saved) * row_length(len(names)), _work(fused, saved), threads
+    ):
         tree.add(begin, count, sums)
         if advance is not None:
             advance(min(replicates.stop, (begin + count) * UNIT) - begin * UNIT)
@@ -155,7 +158,7 @@ def fused_exits(
         return rows[..., :2].sum(axis=0)
 
     total = np.zeros((max_steps + 1, 2))
-    for counts in _in_order(run, replicates, len(saved) * EXITS, threads):
+    for counts in _in_order(run, replicates, len(saved) * EXITS, _work(fused, saved), threads):
         total += counts  # integers: exact in any order
     return total.astype(np.int64)
 
@@ -164,19 +167,24 @@ class UndefinedObservable(ValueError):
     """An observable was NaN at a finite position; the eager engine names it and the position."""
 
 
+def _work(fused: Fused, saved: np.ndarray) -> int:
+    """Operations of a unit."""
+    return UNIT * max(1, int(saved[-1])) * fused.model.substeps * (fused.model.length + 50 * len(fused.model.noise))
+
+
 def _in_order(
-    run: Callable[[tuple[int, int]], Any], replicates: range, numbers: int, threads: int | None
+    run: Callable[[tuple[int, int]], Any], replicates: range, numbers: int, work: int, threads: int | None
 ) -> Iterator[Any]:
     """Results of ``run`` on nodes of units, in order, a few in flight, so that memory stays flat.
 
-    A node is large enough to amortise a call, and small enough for memory (``numbers`` a unit) and for every thread to
-    have work.
+    A node is large enough to amortise a call, and small enough for memory (``numbers`` a unit), for an interrupt to be
+    heard (``work`` a unit, about a second a call) and for every thread to have some.
     """
     threads = threads or torch.get_num_threads()
     _drive()  # compiled before the threads start
     first, stop = replicates.start // UNIT, -(-replicates.stop // UNIT)
     fair = (stop - first) // (2 * threads) if threads > 1 else _MOST_UNITS
-    most = max(1, min(_MOST_UNITS, _NUMBERS // numbers, fair))
+    most = max(1, min(_MOST_UNITS, _NUMBERS // numbers, _WORK // work, fair))
     nodes = list(nodes_of(first, stop, most=1 << (most.bit_length() - 1)))
     if threads == 1 or len(nodes) == 1:
         yield from map(run, nodes)

@@ -14,8 +14,8 @@ __all__ = ["evaluate"]
 _OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "neg": torch.neg, "abs": torch.abs,
     "sqrt": torch.sqrt, "exp": torch.exp, "expm1": torch.expm1, "log": torch.log, "log1p": torch.log1p,
-    "tanh": torch.tanh, "and": torch.logical_and, "or": torch.logical_or, "not": torch.logical_not,
-    "where": torch.where, **COMPARISONS,
+    "tanh": torch.tanh, "sin": torch.sin, "cos": torch.cos, "and": torch.logical_and,
+    "or": torch.logical_or, "not": torch.logical_not, "where": torch.where, **COMPARISONS,
 }  # fmt: skip
 
 

@@ -144,8 +144,14 @@ def _finite(s: Scalars, a: int) -> int:
 
 
 def _same(s: Scalars, a: int, dtype: torch.dtype | None = None, **kwargs: Any) -> int:
-    """A change of dtype: truth values become numbers."""
-    return a if dtype in (None, torch.bool) else _number(s, a)
+    """A change of dtype: truth values become numbers, and numbers truth values; the list has one precision."""
+    if dtype is None:
+        return a
+    if dtype == torch.bool:
+        return _truth(s, a)
+    if not dtype.is_floating_point and s.kind(a) == "f":
+        raise NotImplementedError(f"numbers cut to {dtype}")
+    return _number(s, a)
 
 
 ELEMENTWISE: dict[str, Rule] = {

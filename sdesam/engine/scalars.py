@@ -20,7 +20,7 @@ Node = tuple[str, tuple]  # an operation and its arguments: numbers of earlier n
 COMPARISONS = {
     "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "eq": operator.eq, "ne": operator.ne,
 }  # fmt: skip
-TRANSCENDENTAL = ("exp", "expm1", "log", "log1p", "tanh")
+TRANSCENDENTAL = ("exp", "expm1", "log", "log1p", "tanh", "sin", "cos")
 _LEAVES = ("input", "literal", "constant")
 _LITERALS = (0.0, 1.0, -1.0, 2.0, 0.5)  # part of the structure; every other finite constant is lifted
 _COMMUTING = ("add", "mul", "eq", "ne", "and", "or")

@@ -29,9 +29,6 @@ class Streams:
     """
 
     def __init__(self, *, seed: int, first: int, count: int) -> None:
-        require_count("seed", seed, least=0, why="it names the run's streams")
-        if seed >= 2**64:
-            raise ValueError(f"seed must be < 2**64, got {seed}: it names the run's streams.")
         replicate = np.arange(first, first + count, dtype=np.uint64)
         hashed = np.array([seed_hash(seed)], dtype=np.uint64)
         with np.errstate(over="ignore"):
@@ -54,7 +51,10 @@ class Streams:
 
 
 def seed_hash(seed: int) -> int:
-    """What all streams of a seed start from."""
+    """What all streams of a seed start from; raises ``ValueError`` or ``TypeError`` for what is no seed."""
+    require_count("seed", seed, least=0, why="it names the run's streams")
+    if seed >= 2**64:
+        raise ValueError(f"seed must be < 2**64, got {seed}: it names the run's streams.")
     return int(_splitmix(np.array([seed], dtype=np.uint64))[0])
 
 

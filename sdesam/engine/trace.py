@@ -29,6 +29,7 @@ __all__ = ["NotTraceable", "trace"]
 
 _TORCH = os.path.dirname(torch.__file__)
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_INDEXED = {"gather": 2, "index_select": 2, "index": 1, "index_put": 1, "scatter": 2}  # which argument says where
 _KINDS = {True: "f", False: "i"}
 
 
@@ -67,6 +68,8 @@ def trace(
     except _Unknown as unknown:
         where = _locate(function, examples, unknown.target)
         raise NotTraceable(f"{what} does not trace: {unknown} {where}".rstrip()) from None
+    except Exception as error:  # a use of an operation that its rule did not foresee: the eager engine runs it
+        raise NotTraceable(f"{what} does not trace: {type(error).__name__}: {error}") from error
 
 
 @lru_cache(maxsize=1)
@@ -162,6 +165,8 @@ class _Reader:
             return target(*_map(lambda s: torch.zeros(s.ids.shape, dtype=s.dtype), args), **kwargs)
         if name == "index" and not isinstance(args[0], _Symbols):
             return self._lookup(target, args[0], args[1])
+        if name in _INDEXED and _has_symbol(args[_INDEXED[name]]):
+            raise _Unknown(f"{target} takes from a place that is computed", target)
         if name in MOVES:
             target = torch.ops.aten.reshape if name in ("view", "_unsafe_view") else target  # strides may differ
             moved = target(*_map(self._movable, args, Tensor), **(kwargs if MOVES[name] else {}))

@@ -19,7 +19,7 @@ class Splat(ir.Constant):
     """One number in every lane, in LLVM's short form: spelled out, constants would be most of the text."""
 
     def _get_reference(self) -> str:
-        return f"splat ({ir.Constant(self.type.element, self.constant[0].constant)})"
+        return f"splat ({self.constant[0]})"
 
 
 def splat(kind: ir.VectorType, value: float | int) -> Splat:
