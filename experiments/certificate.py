@@ -399,9 +399,9 @@ def far_better(right: Order, wrong: Order) -> bool:
     """The right model passes; or, where its test does not decide, its smallest error is surely below the other's."""
     if right.conclusion != "inconclusive":
         return right.conclusion == "order 1"
-    (a, da), (b, db) = ((abs(float(o.errors.value[-1])), float(o.errors.stderr[-1])) for o in (right, wrong))
+    (a, da), (b, db) = (number(o.errors[-1]) for o in (right, wrong))
     sure = 4 if right.errors.method == "Monte Carlo" else 1  # of quadrature, whose accuracy is a bound
-    return a + sure * da < b - sure * db
+    return abs(a) + sure * da < abs(b) - sure * db
 
 
 def planted_of(c: Config, landscape: str, method: str) -> list[str]:

@@ -215,7 +215,7 @@ def info(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
 
     import torch
 
-    from .engine.native import engines
+    from .engine.choice import description
 
     document: dict[str, Any] = {
         "sdesam": __version__,
@@ -224,7 +224,7 @@ def info(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "threads": torch.get_num_threads(),
         "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "engine": engines(),
+        **description(),
     }
     if as_json:
         print(json.dumps(document, indent=1))

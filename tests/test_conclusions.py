@@ -214,3 +214,27 @@ def test_bad_options():
             conclude(ETAS, exact(ETAS), level=level)
     with pytest.raises(ValueError, match="rho_power"):
         powers_of(-0.5)
+
+
+def test_truncation_is_not_taken_for_a_lower_order():
+    """USAM on a quadratic, f, four coarse eta: share 0.21, all of it from powers left out; finer eta say order 1."""
+    err = -0.1409 * ETAS + 1.2 * ETAS**1.5 - 3.2 * ETAS**2 + 2.5 * ETAS**2.5 + 4 * ETAS**3
+    coarse = conclude(ETAS[:4], exact(err[:4]))
+    assert coarse.conclusion in ("inconclusive", "order 1")
+    assert conclude(2.0 ** -np.arange(6.0, 12.0), exact(_same(2.0 ** -np.arange(6.0, 12.0)))).conclusion == "order 1"
+
+
+def _same(eta):
+    return -0.1409 * eta + 1.2 * eta**1.5 - 3.2 * eta**2 + 2.5 * eta**2.5 + 4 * eta**3
+
+
+def test_pure_noise_decides_nothing():
+    rng = np.random.default_rng(0)
+    found = {conclude(ETAS, Estimate(rng.standard_normal(6), np.ones(6), 1000, "Monte Carlo")).conclusion
+             for _ in range(200)}  # fmt: skip
+    assert found == {"inconclusive"}
+
+
+def test_a_constant_is_not_excused_by_a_part_of_lower_order():
+    order = conclude(ETAS, exact(0.005 * ETAS**0.5 + 0.6 * ETAS), e1=0.6)
+    assert order.conclusion == "order 1, wrong constant"

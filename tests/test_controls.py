@@ -117,10 +117,13 @@ def test_antithetic_pairs_keep_the_mean_and_cut_the_variance():
 
 def test_bad_input():
     optimizer, sde = sam(0.25)
-    with pytest.raises(ValueError, match="must have shape"):
+    with pytest.raises(ValueError, match="must be one start"):
         ss.by_controlled_mc(optimizer, sde, START[None], steps=4, observables=PHIS, n=10)
     with pytest.raises(ValueError, match="must have normal noise for antithetic pairs"):
         antithetic(optimizer)
     three = ss.platen(ss.SDE(lambda x: (-x, lambda dw: dw), noise_dim=2), 0.1)
     with pytest.raises(ValueError, match="normal or minibatch noise to be linearised"):
         linearised(three, START, 2)
+    log = ss.SDE(lambda x: (-torch.ones_like(x), None), noise_dim=0, init=torch.log, position=torch.exp)
+    with pytest.raises(ValueError, match="must have the iterate as its state"):
+        linearised(ss.heun(log, 0.1), START, 2)

@@ -156,3 +156,22 @@ def test_refused_cells_are_named():
     )["x"]  # fmt: skip
     assert found.conclusion == "inconclusive"
     assert "refused" in found.order.reason
+
+
+def test_constants_are_of_updates_that_are_the_gradient_without_rho():
+    def decay(g, x, z, *, rho):
+        return g(x + rho * g(x, z), z) + 0.1 * x
+
+    setting = dict(rho_scale=1.0, x0=[1.2], horizon=1.0, observables=X)
+    with pytest.raises(ValueError, match="must be the stochastic gradient at rho = 0"):
+        ss.leading_constant(decay, LINE, own(ss.usam), **setting)
+
+
+def test_the_constant_with_the_right_noise_sees_a_missing_one():
+    setting = dict(rho_scale=1.0, x0=[1.2], horizon=1.0, observables=X)
+    right, silent = (ss.leading_constant(ss.sam, LINE, m(ss.sam), **setting)["x"] for m in (own, ode))
+    assert right.e1 == right.e1_with_noise == pytest.approx(silent.e1_with_noise)
+    assert abs(silent.e1 - right.e1) > 0.1 * abs(right.e1)
+    assert right.drift_is_right
+    wrong = ss.leading_constant(ss.sam, LINE, lambda g, eta, rho: mc23.sgd_sde(g, eta=eta), **setting)["x"]
+    assert not wrong.drift_is_right

@@ -13,7 +13,7 @@ from pathlib import Path
 import llvmlite
 import llvmlite.binding as llvm
 
-__all__ = ["Code", "cache_folder", "compiled", "engines"]
+__all__ = ["Code", "cache_folder", "compiled"]
 
 _MOST_FILES = 2000  # the oldest go first; a file has 10 to 500 kB
 
@@ -64,14 +64,6 @@ def _machine() -> tuple[llvm.TargetMachine, str]:
     target = llvm.Target.from_default_triple()
     machine = target.create_target_machine(cpu=cpu, features=features, opt=2, jit=True)
     return machine, f"{llvm.get_default_triple()} {cpu} {features}"
-
-
-def engines() -> str:
-    """What runs kernels on this machine, in words."""
-    _, what = _machine()
-    cpu = what.split()[1]
-    wide = next((name for name in ("avx512f", "avx2", "neon", "sse2") if f"+{name}" in what), "no vector instructions")
-    return f"fused (llvmlite {llvmlite.__version__} for {cpu}, {wide}), eager (torch)"
 
 
 @lru_cache(maxsize=1)
