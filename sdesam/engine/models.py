@@ -179,10 +179,10 @@ class Form:
             raise NotTraceable("the state changes its form from step to step")
         return leaves
 
-    def step(self, kernel: Kernel, numbers: Sequence[Tensor], several: bool) -> list[Tensor]:
-        """The kernel's step on a state's tensors and then those of z, which is a tuple where there are ``several``."""
+    def step(self, step: Callable[[Any, Any], Any], numbers: Sequence[Tensor], several: bool) -> list[Tensor]:
+        """A kernel's step on a state's tensors and then those of z, which is a tuple where there are ``several``."""
         state, z = self.build(numbers[: len(self.shapes)]), tuple(numbers[len(self.shapes) :])
-        return self.take(kernel.step(state, z if several else z[0]))
+        return self.take(step(state, z if several else z[0]))
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def _traced_step(kernel: Kernel, form: Form, rows: Tensor, z: Any, most: int) ->
     parts = z if isinstance(z, tuple) else (z,)
 
     def step(*numbers: Tensor) -> list[Tensor]:
-        return form.step(kernel, numbers, isinstance(z, tuple))
+        return form.step(kernel.step, numbers, isinstance(z, tuple))
 
     what = f"step of {kernel.name}"
     program = trace(step, [t[0].clone() for t in (*form.take(kernel.init(rows)), *parts)], what, most)

@@ -39,7 +39,7 @@ def named_step(factory: Callable[..., Kernel], scalars: Mapping[str, float], x0:
 
     def step(*numbers: Tensor) -> list[Tensor]:
         chosen = factory(**dict(zip(scalars, numbers[:count], strict=True)))
-        return form.step(chosen, numbers[count:], isinstance(z, tuple))
+        return form.step(chosen.step, numbers[count:], isinstance(z, tuple))
 
     what = f"step of {kernel.name} with {', '.join(scalars)}"
     typical = [torch.tensor(float(v), dtype=x0.dtype) for v in scalars.values()]
@@ -49,6 +49,6 @@ def named_step(factory: Callable[..., Kernel], scalars: Mapping[str, float], x0:
         values: dict[str, Any] = {name: scale * float(v) for name, v in scalars.items()}
         columns = [torch.full((len(rows) - 1,), v, dtype=x0.dtype) for v in values.values()]
         rest = [t[1:] for t in (*leaves, *parts)]
-        expected = form.step(factory(**values), [t.clone() for t in rest], isinstance(z, tuple))
+        expected = form.step(factory(**values).step, [t.clone() for t in rest], isinstance(z, tuple))
         compare_with(program, (*columns, *rest), expected, what)
     return program
