@@ -9,10 +9,10 @@ One verb.  An optimizer and a discretised SDE are both a Markov kernel ``state鈦
 
 Layers, each importing from those above only: validation, failures, calculus, special, folds, statistics, quadrature,
 noise, conclusions 路 landscapes, saddles_and_valleys, finite_sums, datasets, oracles, minibatch, observables 路 updates,
-sde, one_step 路 kernels, integrators, second_order, theory 路 engine, ensembles, exits, weak_error, backward,
-tubes, deterministic, orders, discriminating, interop 路
+sde, one_step 路 kernels, integrators, second_order, theory 路 engine, ensembles, exits, controls, weak_error, backward,
+tubes, deterministic, orders, drift_corrections, leading_constants, fluctuations, planted, interop 路
 plotting, files, experiments, report, store, chunks, executors, sweeps 路 catalogue, setting, side_by_side, cells,
-order_report, grids, collecting, sweeping, reproduction, cli.
+order_report, grids, collecting, sweeping, reproduction, terminal, cli_stores, cli.
 Names are loaded on first use, so importing the package does not import torch.
 """
 
@@ -41,11 +41,13 @@ _HOME = {
     "second_order": ["platen"],
     "ensembles": ["Cloud", "DivergenceWarning", "simulate", "trajectories"],
     "exits": ["ExitTimes", "first_exit"],
-    "weak_error": ["WeakError", "by_coupled_mc", "in_closed_form"],
+    "weak_error": ["WeakError", "by_controlled_mc", "by_coupled_mc", "in_closed_form"],
     "conclusions": ["Order", "conclude"],
     "deterministic": ["by_quadrature"],
     "orders": ["weak_order", "weak_order_of"],
-    "discriminating": ["corrected_drift", "fluctuation_order", "leading_constant"],
+    "drift_corrections": ["corrected_drift"],
+    "fluctuations": ["fluctuation_order"],
+    "leading_constants": ["leading_constant"],
     "failures": ["StoreFailed"],
     "store": ["Store"],
     "sweeps": ["run_sweep"],
@@ -57,14 +59,16 @@ if TYPE_CHECKING:
     from .calculus import grad, grad_and_hessian, hessian, hvp, norm, unit
     from .conclusions import Order, conclude
     from .deterministic import by_quadrature
-    from .discriminating import corrected_drift, fluctuation_order, leading_constant
+    from .drift_corrections import corrected_drift
     from .ensembles import Cloud, DivergenceWarning, simulate, trajectories
     from .exits import ExitTimes, first_exit
     from .failures import StoreFailed
     from .finite_sums import FiniteSum, flat_parameters, landscape_from_module, quadratics
+    from .fluctuations import fluctuation_order
     from .integrators import euler_maruyama, heun, small_noise_srk
     from .kernels import Kernel, coupled, optimizer, subcycle
     from .landscapes import DoubleWell, Landscape, LogCosh, Quadratic, Saddle, TanhNetwork
+    from .leading_constants import leading_constant
     from .minibatch import MinibatchOracle, gaussian_surrogate
     from .noise import Choice, Normal, Product, ThreePoint, TwoPoint
     from .observables import coordinate, difference, of_member, products, squared_norm
@@ -78,7 +82,7 @@ if TYPE_CHECKING:
     from .store import Store
     from .sweeps import run_sweep
     from .updates import dnsam, dnsam_full_numerator, sam, sgd, unified_sam, usam
-    from .weak_error import WeakError, by_coupled_mc, in_closed_form
+    from .weak_error import WeakError, by_controlled_mc, by_coupled_mc, in_closed_form
 
 
 def __getattr__(name: str) -> object:

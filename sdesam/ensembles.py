@@ -23,9 +23,10 @@ from .observables import Observable
 from .statistics import Moments
 from .validation import as_floats, require_count, require_nonnegative
 
-__all__ = ["Cloud", "DivergenceWarning", "simulate", "trajectories"]
+__all__ = ["Cloud", "DivergenceWarning", "Engine", "simulate", "trajectories"]
 
 Points = Tensor | np.ndarray | Sequence
+Engine = Literal["auto", "fused", "eager"]
 
 
 class DivergenceWarning(RuntimeWarning):
@@ -55,7 +56,7 @@ def simulate(
     internals: Mapping[str, Callable[[Any], Tensor]] | None = None,
     histograms: Mapping[str, Sequence[float]] | None = None,
     replicates: range | None = None,
-    engine: Literal["auto", "fused", "eager"] = "auto",
+    engine: Engine = "auto",
     progress: bool = False,
 ) -> Moments:
     """Moments of observables over n replicates, at step 0 and every ``save_every`` steps up to ``steps``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .engine.cpu import fused_exits
 from .engine.eager import blocks, visit
-from .ensembles import Cloud, Points, common_start, fused_or_none, part_of, prepare
+from .ensembles import Cloud, Engine, Points, common_start, fused_or_none, part_of, prepare
 from .kernels import Kernel
 from .statistics import Estimate
 from .validation import require_count
@@ -141,7 +141,7 @@ def first_exit(
     n: int,
     seed: int = 0,
     replicates: range | None = None,
-    engine: Literal["auto", "fused", "eager"] = "auto",
+    engine: Engine = "auto",
 ) -> ExitTimes:
     """First step at which each replicate is seen outside, looking once a step.
 

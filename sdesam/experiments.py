@@ -17,12 +17,14 @@ import csv
 import hashlib
 import importlib.util
 import json
+import multiprocessing
 import platform
 import shutil
 import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
@@ -40,7 +42,7 @@ from .statistics import Estimate
 
 __all__ = [
     "VERDICTS", "Recall", "Verdict", "directly", "execute", "find_experiments", "flipped", "judge", "judge_order",
-    "packed", "trusted", "unexpected", "unpacked", "within", "z_score",
+    "packed", "together", "trusted", "unexpected", "unpacked", "within", "z_score",
 ]  # fmt: skip
 
 VERDICTS = ("reproduced", "qualitatively", "in part", "not reproduced", "inconclusive", "not attempted")
@@ -144,6 +146,28 @@ def z_score(value: float, target: float, stderr: float) -> float:
 def within(value: float, target: float, stderr: float, *, sigmas: float = SIGMAS) -> bool:
     """Whether a value agrees with a target to ``sigmas`` standard errors."""
     return bool(abs(value - target) <= sigmas * stderr)
+
+
+# ----------------------------------------------------------------- parts side by side
+def together(recall: Recall, parts: Sequence[tuple], workers: int = 2) -> list[dict[str, np.ndarray]]:
+    """``[recall(*part) for part in parts]`` in forked processes, for experiments of many long parts."""
+    context = multiprocessing.get_context("fork")  # nothing is pickled but indices and arrays
+    with ProcessPoolExecutor(workers, context, initializer=_inherit, initargs=(recall, parts)) as pool:
+        return list(pool.map(_part, range(len(parts))))
+
+
+_inherited: tuple[Recall, Sequence[tuple]] | None = None  # of a forked worker
+
+
+def _inherit(recall: Recall, parts: Sequence[tuple]) -> None:
+    global _inherited
+    _inherited = recall, parts
+
+
+def _part(i: int) -> dict[str, np.ndarray]:
+    assert _inherited is not None, "only a worker computes parts"
+    recall, parts = _inherited
+    return recall(*parts[i])
 
 
 # ----------------------------------------------------------------- finding scripts

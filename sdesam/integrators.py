@@ -6,9 +6,11 @@ Never compare an optimizer with an Euler scheme at h = eta: it is nearly the sam
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +26,7 @@ __all__ = [
     "SmallNoiseSRK",
     "euler_maruyama",
     "heun",
+    "heun_path",
     "small_noise_srk",
 ]
 
@@ -150,6 +153,17 @@ def heun(sde: SDE, h: Scalar) -> Heun:
     if sde.noise_dim:
         raise ValueError(f"heun integrates an ODE, got noise_dim = {sde.noise_dim}: use small_noise_srk.")
     return Heun(sde, h)
+
+
+def heun_path(sde: SDE, start: Sequence[float] | np.ndarray, horizon: float, count: int) -> np.ndarray:
+    """Where the drift alone takes ``start`` (d,) by the horizon: ``count`` steps of Heun's scheme, (count + 1, d)."""
+    h, x = horizon / count, torch.as_tensor(start, dtype=torch.float64)[None]
+    path = [x]
+    for _ in range(count):
+        b, _ = sde.coefficients(x)
+        x = x + h / 2 * (b + sde.coefficients(x + h * b)[0])
+        path.append(x)
+    return torch.cat(path).numpy()
 
 
 def _rows(z: Any, start: int, stop: int) -> Any:

@@ -9,22 +9,24 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from .cells import observable_named
-from .conclusions import HALF_INTEGER, INTEGER, SECOND, SECOND_HALF_INTEGER, Order
-from .discriminating import LeadingConstant, fluctuation_order, leading_constant
+from .conclusions import Order, powers_of, second_powers_of
+from .fluctuations import fluctuation_order
 from .kernels import optimizer, unwrap
+from .leading_constants import LeadingConstant, follows_gradient, leading_constant
+from .noise import Normal
 from .one_step import modified_equation
 from .oracles import ExactOracle, Oracle
 from .orders import WeakOrders, weak_order
+from .planted import without_noise
 from .sde import SDE
 from .setting import Setting
 from .theory import model_of
 from .theory import monzio_compagnoni2023 as mc23
 from .updates import sam, sgd, usam
 
-__all__ = ["Answer", "document", "order_of", "text", "without_noise"]
+__all__ = ["Answer", "document", "order_of", "text"]
 
 _PRINTED: dict[Callable, Callable[..., SDE]] = {usam: mc23.usam_sde_as_printed, sam: mc23.sam_sde_as_printed}
 Model = Callable[[Oracle, float, float], SDE]
@@ -35,6 +37,7 @@ class Answer:
     """The weak orders, and where they were computed without Monte Carlo what theory predicts and S(eta) says."""
 
     orders: WeakOrders
+    rho_power: float
     fluctuations: Order | None
     predicted: dict[str, LeadingConstant]
 
@@ -59,48 +62,47 @@ def order_of(
         As ``weak_order``, and for a printed form that does not exist.
     """
     start = setting.start()
-    if estimator == "coupled" and model.startswith("modified"):
-        raise ValueError(
-            f"model {model} has a noise for every node of its rule and cannot be coupled with the optimizer: use "
-            "--estimator quadrature (d <= 2)."
-        )
     for name in observables:
         if (found := re.fullmatch(r"x\[(\d+)\]", name)) and int(found[1]) >= len(start):
             raise ValueError(f"observable {name} needs d > {found[1]}, got d = {len(start)}.")
     g, update = setting.oracle(len(start)), unwrap(setting.update())[0]
     f = setting.scene.landscape
-    sde, powers = _model(update, model), _powers(update, model, rho_scale, rho_power)
+    sde, rho = _model(update, model), update is not sgd and rho_scale > 0
+    powers = powers_of(rho_power, rho=rho)
     phis = {name: observable_named(name, f) for name in observables}
+    predicted: dict[str, LeadingConstant] = {}
+    if estimator == "coupled":
+        _require_shared_noise(g, sde(g, max(etas), rho_scale * max(etas) ** rho_power), model)
+    known = len(start) <= 2 and (rho_power == 0.5 or not rho) and model != "modified-2"
+    if known and follows_gradient(update, g, start.double()):
+        predicted = leading_constant(
+            update, g, sde, rho_scale=rho_scale, x0=start, horizon=horizon, observables=phis
+        )  # fmt: skip
     orders = weak_order(
         update, g, etas=etas, rho_scale=rho_scale, rho_power=rho_power, estimator=estimator, observables=phis, n=n,
-        seed=setting.seed, sde=None if model == "theory" else sde, powers=powers,
-        x0=start, horizon=horizon,
+        seed=setting.seed, sde=None if model == "theory" else sde, x0=start, horizon=horizon,
+        powers=second_powers_of(rho_power, rho=rho) if model == "modified-2" else powers,
+        e1={name: c.e1_with_noise for name, c in predicted.items() if c.drift_is_right},
     )  # fmt: skip
-    if estimator == "coupled":
-        return Answer(orders, None, {})
+    if estimator == "coupled" or isinstance(g, ExactOracle):
+        return Answer(orders, rho_power, None, predicted)
     pair_at = partial(_pair, update, g, sde, rho_scale, rho_power)
-    S = fluctuation_order(
-        pair_at, etas, x0=start, horizon=horizon, estimator=estimator,
-        powers=INTEGER if update is sgd else HALF_INTEGER,
-    )  # fmt: skip
-    if len(start) > 2 or rho_power != 0.5 or model == "modified-2":
-        return Answer(orders, S, {})
-    predicted = leading_constant(
-        update, g, sde, rho_scale=rho_scale, x0=start, horizon=horizon, observables=phis
-    )  # fmt: skip
-    return Answer(orders, S, predicted)
+    S = fluctuation_order(pair_at, etas, x0=start, horizon=horizon, estimator=estimator, powers=powers)
+    return Answer(orders, rho_power, S, predicted)
+
+
+def _require_shared_noise(g: Oracle, sde: SDE, model: str) -> None:
+    m = getattr(g.noise, "size", None)
+    if isinstance(g.noise, Normal) and sde.noise_dim - sde.private_dim != m:
+        raise ValueError(
+            f"model {model} has a noise of its own for every node of a rule, {sde.noise_dim} of them, and cannot be "
+            f"coupled with an optimizer that has {m}: use --estimator quadrature (d <= 2)."
+        )
 
 
 def _pair(update: Callable, g: Oracle, sde: Model, scale: float, power: float, eta: float) -> tuple[Any, SDE]:
     rho = scale * eta**power
     return optimizer(partial(update, rho=rho), g, eta), sde(g, eta, rho)
-
-
-def _powers(update: Callable, model: str, scale: float, power: float) -> tuple[float, ...]:
-    plain = update is sgd or scale == 0 or power in (0.0, 1.0)
-    if model == "modified-2":
-        return SECOND if plain else SECOND_HALF_INTEGER
-    return INTEGER if plain else HALF_INTEGER
 
 
 def _model(update: Callable, name: str) -> Model:
@@ -134,17 +136,6 @@ def _model(update: Callable, name: str) -> Model:
     }[name]  # fmt: skip
 
 
-def without_noise(sde: SDE, *, like: SDE | None = None) -> SDE:
-    """The same drift, no diffusion; it keeps the noise dimension (of ``like``), so that it can be coupled."""
-
-    def coefficients(x: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
-        drift, _ = sde.coefficients(x)
-        return drift, lambda dw: torch.zeros_like(drift) + 0 * dw.sum(-1, keepdim=True)
-
-    like = like or sde
-    return SDE(coefficients, noise_dim=like.noise_dim, private_dim=like.private_dim, dim=sde.dim, row_size=sde.row_size)
-
-
 def document(answer: Answer) -> dict[str, Any]:
     """Everything as plain values."""
     orders = answer.orders
@@ -170,7 +161,11 @@ def document(answer: Answer) -> dict[str, Any]:
             "conclusion": S.conclusion, "reason": S.reason, "eta": S.etas.tolist(),
             "S": np.asarray(S.errors.value).tolist(), "accuracy": np.asarray(S.errors.stderr).tolist(),
         }  # fmt: skip
-    return found | {"predicted": {name: {"half": c.half, "e1": c.e1} for name, c in answer.predicted.items()}}
+    return found | {
+        "predicted": {
+            name: {"half": c.half, "e1": c.e1, "e1 with noise": c.e1_with_noise} for name, c in answer.predicted.items()
+        }
+    }
 
 
 def text(answer: Answer) -> str:
@@ -187,26 +182,33 @@ def text(answer: Answer) -> str:
             lines.append(f"  about n = {o.order.needed:,} would settle it")
         if name in answer.predicted:
             c = answer.predicted[name]
-            right = abs(c.half) < 1e-7
-            says = f"{c.e1:.4g} eta" if right else f"{c.half:.4g} √eta, a wrong drift"
+            right = c.drift_is_right
+            says = (
+                f"{c.e1:.4g} eta, with the right noise {c.e1_with_noise:.4g} eta"
+                if right
+                else (f"{c.half:.4g} √eta, a wrong drift")
+            )
             lines.append(
                 f"  predicted: {says}" + (f"; fitted b = {float(o.order.constant.value):.4g}" if right else "")
             )
     if answer.fluctuations is None:
-        return "\n".join(
-            [*lines, "", "Order 1 speaks of the drift only: any diffusion of size O(eta) passes, even none."]
-        )
-    drift_is_right = all(o.conclusion == "order 1" for o in orders.values())
-    return "\n".join([*lines, "", *_of_the_diffusion(answer.fluctuations, drift_is_right)])
+        blind = "Order 1 speaks of the drift only: any diffusion of size O(eta) passes, even none."
+        return "\n".join(lines if answer.predicted else [*lines, "", blind])
+    drift_is_right = all(o.conclusion.startswith("order 1") and "/" not in o.conclusion for o in orders.values())
+    return "\n".join([*lines, "", *_of_the_diffusion(answer.fluctuations, drift_is_right, answer.rho_power)])
 
 
-def _of_the_diffusion(S: Order, drift_is_right: bool) -> list[str]:
+def _of_the_diffusion(S: Order, drift_is_right: bool, rho_power: float) -> list[str]:
+    seen = "its rho-term included" if rho_power < 1 else "its rho-term is too small to be seen with this rho"
     says = {
-        "order 1": "the diffusion is right, its rho-term included",
+        "order 1": f"the diffusion is right, {seen}",
         "order 1/2": "the rho-term of the diffusion is missing or wrong",
+        "below order 1/2": "the diffusion is wrong",
         "does not converge": "the diffusion is wrong or missing",
     }.get(S.conclusion, "nothing can be said of the diffusion")
-    if S.conclusion in ("order 1/2", "does not converge") and not drift_is_right:
+    if S.conclusion == "no error":
+        says = "neither side has any noise, or both have the same"
+    if S.conclusion in ("order 1/2", "below order 1/2", "does not converge") and not drift_is_right:
         says = "the covariance is wrong, by the diffusion or by a wrong drift"
     values = "  ".join(f"{v:.3g}" for v in np.asarray(S.errors.value))
     return [f"max |Cov x − Cov X|/eta: {values}", f"  {S.conclusion}: {says} ({S.reason})"]

@@ -9,20 +9,22 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from .conclusions import HALF_INTEGER, INTEGER, Order, conclude
+from .conclusions import HALF_INTEGER, Order, conclude, powers_of
 from .deterministic import by_quadrature
-from .ensembles import Points
+from .ensembles import Cloud, Points
 from .kernels import Kernel, optimizer, unwrap
+from .noise import Normal
 from .observables import Observable
 from .oracles import Oracle, require_oracle
 from .sde import SDE
 from .statistics import Estimate
 from .theory import model_of
 from .updates import sgd
-from .validation import require_nonnegative, require_positive
-from .weak_error import WeakError, by_coupled_mc, in_closed_form
+from .validation import as_floats, require_count, require_nonnegative, require_positive
+from .weak_error import WeakError, by_controlled_mc, by_coupled_mc, in_closed_form
 
 __all__ = [
     "WeakOrder", "WeakOrders", "clock", "concluded", "errors_at", "order_of_errors", "weak_order", "weak_order_of",
@@ -31,7 +33,6 @@ __all__ = [
 _PILOT = 1024
 _PRECISION = 0.007  # relative standard error of each point: the half-order share is then known to about ±0.1
 _MOST = 40_000
-_EXACT = {"closed_form": in_closed_form, "quadrature": by_quadrature}
 _ROUNDING = 1e-13
 _REFUSED = 0.1  # accuracy over error above which a computed error is not used
 Estimator = Literal["coupled", "quadrature", "closed_form"]
@@ -69,7 +70,7 @@ class WeakOrder:
 
     @property
     def conclusion(self) -> str:
-        """Order 1, order 1/2, does not converge, or inconclusive."""
+        """Order 1, order 1/2, does not converge, inconclusive, …: see ``Order``."""
         return self.order.conclusion
 
     def __str__(self) -> str:
@@ -122,11 +123,11 @@ def weak_order(
     update : G(g, x, z, *, rho), rho not bound
     etas : at least four learning rates; horizon must be a whole number of steps of each
     observables : name -> phi
-    estimator : "coupled" (Monte Carlo on one Brownian path), "quadrature" (deterministic, d <= 2) or "closed_form"
-        (affine updates, Gaussian noise)
+    estimator : "coupled" (Monte Carlo on one Brownian path; with control variates where the noise is minibatches),
+        "quadrature" (deterministic, d <= 2) or "closed_form" (affine updates, Gaussian noise)
     sde : ``(g, eta, rho) -> SDE``; by default the paper's model of the update, else its modified equation
     n : replicates at every eta; by default from a pilot, for a relative error of 0.7 % at each point, up to 40,000
-    powers : of the expansion, see ``conclusions``; by default half-integer ones, integer ones for SGD
+    powers : of the expansion of the error; by default those of ``powers_of(rho_power)``
     e1 : observable -> predicted limit of err/eta, which *order 1* then has to meet; see ``leading_constant``
 
     Returns
@@ -136,8 +137,8 @@ def weak_order(
     Raises
     ------
     ValueError
-        For fewer than four eta, a horizon that is no whole number of steps, an observable without error (a constant),
-        or as the estimators.
+        For fewer than four eta, a horizon that is no whole number of steps, a constant observable, or as the
+        estimators.
     """
     require_oracle(g)
     require_nonnegative("rho_scale", rho_scale, "rho = rho_scale·eta^rho_power")
@@ -152,7 +153,7 @@ def weak_order(
 
     name = getattr(sde, "__name__", "a model of yours") if sde is not None else f"the model of {field.__name__}"
     if powers is None:
-        powers = INTEGER if field is sgd or rho_scale == 0 else HALF_INTEGER
+        powers = powers_of(rho_power, rho=field is not sgd and rho_scale > 0)
     return weak_order_of(
         pair_at, etas, x0=x0, horizon=horizon, observables=observables, estimator=estimator, n=n, seed=seed,
         powers=powers, e1=e1, model=name,
@@ -183,6 +184,11 @@ def weak_order_of(
     require_positive("horizon", horizon, "it is the model time of the comparison")
     if not observables:
         raise ValueError("observables must name at least one function, got none.")
+    _require_varying(observables, x0)
+    if n is not None:
+        require_count("n", n, least=2, why="one replicate has no standard error")
+    if unknown := set(e1 or {}) - set(observables):
+        raise ValueError(f"e1 must name observables, got {', '.join(sorted(unknown))}; there are {list(observables)}.")
     falling, steps = clock(etas, horizon)
     per_eta = [
         errors_at(pair_at(eta), x0, k, observables, estimator, n, seed) for eta, k in zip(falling, steps, strict=True)
@@ -195,6 +201,21 @@ def weak_order_of(
         except ValueError as error:
             raise ValueError(f"observable {name!r}: {error}") from error
     return WeakOrders(found, model, np.array(falling))
+
+
+def _require_varying(observables: Mapping[str, Observable], x0: Points) -> None:
+    """Refuse what is one number at x0 and at 64 points about it, from 1e-3 to 1e3 away: it has no error."""
+    points = as_floats("x0", x0.mean if isinstance(x0, Cloud) else x0).double()
+    start = points.reshape(-1, points.shape[-1])[0]
+    around = np.random.default_rng(0).standard_normal((64, len(start))) * np.logspace(-3, 3, 64)[:, None]
+    points = start + torch.from_numpy(np.concatenate((np.zeros((1, len(start))), around)))
+    for name, phi in observables.items():
+        values = phi(points)
+        if isinstance(values, Tensor) and values.shape == points.shape[:1] and bool((values == values[0]).all()):
+            raise ValueError(
+                f"observable {name!r} must depend on x, got {float(values[0])} everywhere: a constant has no error, "
+                "and an error of 0 no order."
+            )
 
 
 def clock(etas: Sequence[float], horizon: float) -> tuple[list[float], list[int]]:
@@ -224,13 +245,17 @@ def errors_at(
     estimator: str,
     n: int | None,
     seed: int,
+    accuracy: float | None = None,
 ) -> dict[str, WeakError]:
-    """The weak errors of one pair by the estimator of that name."""
-    if estimator in _EXACT:
-        return _EXACT[estimator](*pair, x0, steps=steps, observables=observables)
+    """The weak errors of one pair by the estimator of that name; ``accuracy`` is quadrature's."""
+    if estimator == "quadrature":
+        return by_quadrature(*pair, x0, steps=steps, observables=observables, accuracy=accuracy)
+    if estimator == "closed_form":
+        return in_closed_form(*pair, x0, steps=steps, observables=observables)
     if estimator != "coupled":
         raise ValueError(f"estimator must be 'coupled', 'quadrature' or 'closed_form', got {estimator!r}.")
-    run = partial(by_coupled_mc, *pair, x0, steps=steps, observables=observables)
+    by_mc = by_coupled_mc if isinstance(pair[0].noise, Normal) else by_controlled_mc
+    run = partial(by_mc, *pair, x0, steps=steps, observables=observables)
     if n is not None:
         return run(n=n, seed=seed)
     pilot = run(n=_PILOT, seed=seed + 1)
@@ -259,7 +284,7 @@ def order_of_errors(
     Raises
     ------
     ValueError
-        For fewer than four eta, or errors that vanish.
+        For fewer than four eta, or errors that are not finite.
     """
     at_end = _joined([e.error[-1] for e in errors])
     order = concluded(np.array(etas), at_end, powers, e1)
@@ -274,7 +299,10 @@ def order_of_errors(
 def concluded(
     etas: np.ndarray, errors: Estimate, powers: tuple[float, ...] = HALF_INTEGER, e1: float | None = None
 ) -> Order:
-    """The conclusion without the cells that quadrature refuses: those known to worse than a tenth of themselves."""
+    """The conclusion without the cells that quadrature refuses: those known to worse than a tenth of themselves.
+
+    Without the smallest eta there is none: the order is that of the limit.
+    """
     value, off = np.abs(np.asarray(errors.value)), np.asarray(errors.stderr)
     kept = off <= _REFUSED * value if errors.method == "quadrature" else np.ones(len(etas), bool)
     if kept.all() or np.all(value < _ROUNDING):
@@ -284,12 +312,15 @@ def concluded(
     bad = zip(etas[~kept], off[~kept], value[~kept], strict=True)
     cells = ", ".join(f"eta = {eta:g} ({o:.1g} for {v:.1g})" for eta, o, v in bad)
     refused = f"refused, their accuracy is worse than a tenth of the error: {cells}"
-    if kept.sum() >= len(powers):
+    if kept.sum() >= max(4, len(powers)):
         order = conclude(etas[kept], errors[kept], powers=powers, e1=e1)
-        return replace(order, reason=f"{order.reason}; {refused}")
+        lost = not kept[np.argmin(etas)]
+        return replace(
+            order, reason=f"{order.reason}; {refused}", conclusion="inconclusive" if lost else order.conclusion
+        )
     nothing = Estimate(math.nan, math.inf, 1, errors.method)
     local = Estimate(np.full(len(etas) - 1, math.nan), np.full(len(etas) - 1, math.inf), 1, errors.method)
-    return Order(etas, errors, nothing, local, nothing, nothing, "inconclusive", refused)
+    return Order(etas, errors, nothing, local, nothing, nothing, math.inf, "inconclusive", refused)
 
 
 def _joined(estimates: list[Estimate]) -> Estimate:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .calculus import norm
-from .ensembles import simulate
+from .ensembles import Engine, simulate
 from .observables import coordinate
 from .one_step import sampling_error
 from .setting import ALGORITHM, MODEL, Setting, note_of
@@ -85,7 +85,9 @@ def _cell(value: Any, stderr: Any, i: int) -> str:
     return f"{float(np.asarray(value)[i]):.6g} ± {float(np.asarray(stderr)[i]):.1e}"
 
 
-def side_by_side(setting: Setting, *, steps: int, n: int, save_every: int | None, model: bool) -> Table:
+def side_by_side(
+    setting: Setting, *, steps: int, n: int, save_every: int | None, model: bool, engine: Engine = "auto"
+) -> Table:
     """Simulate the optimizer and, with ``model``, its SDE from the same start on independent streams.
 
     Raises
@@ -102,12 +104,13 @@ def side_by_side(setting: Setting, *, steps: int, n: int, save_every: int | None
     observables |= {f"x[{i}]": coordinate(i) for i in range(min(len(start), _MOST_COORDINATES))}
     found = {
         side: simulate(
-            kernel, start, steps=steps, observables=observables, n=n, seed=setting.seed + i, progress=True,
-            save_every=_spacing(steps) if save_every is None else save_every,
+            kernel, start, steps=steps, observables=observables, n=n, seed=setting.seed + i, engine=engine,
+            save_every=_spacing(steps) if save_every is None else save_every, progress=True,
         )
         for i, (side, kernel) in enumerate(kernels.items())
     }  # fmt: skip
-    settings = asdict(setting) | {"x0": start.tolist(), "steps": steps, "n": n}
+    engines = " and ".join(sorted({m.engine for m in found.values()}))
+    settings = asdict(setting) | {"x0": start.tolist(), "steps": steps, "n": n, "engine": engines}
     if not model:
         settings["substeps"] = None
     elif setting.batches is not None:

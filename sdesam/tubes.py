@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .backward import Grid
 from .ensembles import simulate
+from .integrators import heun_path
 from .kernels import Kernel, Optimizer, Subcycled
 from .observables import Observable, coordinate
 from .one_step import rule_of
@@ -107,26 +108,16 @@ def _mean_path(sde: SDE, start: np.ndarray, horizon: float, steps: int) -> np.nd
     needs to be stable.
     """
     count = min(steps, _HEUN)
-    before = path = _heun(sde, start, horizon, count)
+    before = path = heun_path(sde, start, horizon, count)
     while count < 16 * steps:
         count *= 2
-        before, path = path, _heun(sde, start, horizon, count)
+        before, path = path, heun_path(sde, start, horizon, count)
         if np.all(np.abs(path[::2] - before) <= 0.05 * (1e-3 + np.ptp(path, axis=0) + np.abs(start))):
             break
     if not np.isfinite(path).all():
         raise ValueError(f"sde must have a mean path, that from {start.tolist()} leaves the floating-point range.")
     at = np.linspace(0, count, steps + 1)
     return np.stack([np.interp(at, np.arange(count + 1), column) for column in path.T], -1)
-
-
-def _heun(sde: SDE, start: np.ndarray, horizon: float, count: int) -> np.ndarray:
-    """The drift's path (count + 1, d) from start by Heun's scheme."""
-    h, x, path = horizon / count, torch.from_numpy(start)[None], [start]
-    for _ in range(count):
-        b, _ = sde.coefficients(x)
-        x = x + h / 2 * (b + sde.coefficients(x + h * b)[0])
-        path.append(x[0].numpy())
-    return np.stack(path)
 
 
 # ----------------------------------------------------------------- the optimizer's arrivals

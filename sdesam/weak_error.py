@@ -1,23 +1,26 @@
 """Weak errors E phi(x_k) − E phi(X_{k eta}) of an optimizer and an SDE, with standard errors at every step.
 
-    by_coupled_mc    both on one Brownian path, the SDE with h and h/2: the variance of the difference falls like eta²
-                     to eta⁴, and the SDE's own discretisation bias is measured on the same paths
-    in_closed_form   affine updates and linear SDEs under Gaussian noise: exact, every step, any d
+    by_coupled_mc     both on one Brownian path, the SDE with h and h/2: the variance of the difference falls like eta²
+                      to eta⁴, and the SDE's own discretisation bias is measured on the same paths
+    by_controlled_mc  each with its own noise and its own linearisation as control variate: for minibatches
+    in_closed_form    affine updates and linear SDEs under Gaussian noise: exact, every step, any d
 
 Errors are signed, algorithm minus SDE.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from scipy.special import ndtri
 from torch import Tensor
 
-from .ensembles import Points, as_points, simulate
+from .controls import antithetic, averaged, controlled, linearised
+from .ensembles import Cloud, Points, as_points, simulate
 from .integrators import heun, small_noise_srk
 from .kernels import Kernel, coupled, subcycle
 from .noise import Normal
@@ -27,7 +30,7 @@ from .statistics import Estimate, Moments
 from .theory.linear import GaussianPath, affine_chain, chain_path, linear_sde, sde_path
 from .validation import require_count
 
-__all__ = ["WeakError", "by_coupled_mc", "in_closed_form"]
+__all__ = ["WeakError", "by_controlled_mc", "by_coupled_mc", "in_closed_form"]
 
 _MOST_SUBSTEPS = 64
 _HERMITE = {1: 40, 2: 24, 3: 12}  # Gauss-Hermite nodes per dimension for phi of a Gaussian law; 5 for larger d
@@ -73,6 +76,7 @@ def by_coupled_mc(
     n: int,
     seed: int = 0,
     substeps: int = 2,
+    pairs: bool = False,
 ) -> dict[str, WeakError]:
     """Weak errors by simulating the optimizer and its SDE, with h and h/2, on one Brownian path.
 
@@ -83,15 +87,26 @@ def by_coupled_mc(
     ----------
     optimizer : a kernel with dt = eta
     sde : its model, of the optimizer's noise dimension (the factored root couples best)
+    pairs : replicates are antithetic pairs, z and −z: twice the cost, one power of eta less in the variance where the
+        update is nearly linear in z (SGD, USAM), little for SAM
 
     Raises
     ------
     ValueError
         When the two cannot be coupled (minibatch noise has no Brownian motion), or as ``simulate``.
     """
+
+    def once(r: int) -> dict[str, WeakError]:
+        return _coupled_once(optimizer, sde, x0, steps, observables, n, seed, r, pairs)
+
+    return _refined(once, substeps)
+
+
+def _refined(once: Callable[[int], dict[str, WeakError]], substeps: int) -> dict[str, WeakError]:
+    """The first result whose bias hides in its standard error, or in a tenth of the error; substeps are doubled."""
     require_count("substeps", substeps, least=1, why="it is the number of integrator steps per optimizer step")
     while True:
-        found = _coupled_once(optimizer, sde, x0, steps, observables, n, seed, substeps)
+        found = once(substeps)
         if 2 * substeps >= _MOST_SUBSTEPS or not any(_biased(e) for e in found.values()):
             return found
         substeps *= 2
@@ -106,9 +121,9 @@ def _coupled_once(
     n: int,
     seed: int,
     r: int,
+    pairs: bool,
 ) -> dict[str, WeakError]:
-    scheme = small_noise_srk if sde.noise_dim else heun
-    fine = (subcycle(scheme(sde, optimizer.dt / k), k) for k in (r, 2 * r))
+    fine = (subcycle(_scheme(sde, optimizer.dt / k), k) for k in (r, 2 * r))
     kernel = coupled(optimizer, *fine)
     phis: dict[str, Observable] = {}
     for name, phi in observables.items():
@@ -116,8 +131,14 @@ def _coupled_once(
             f"{name}|error": difference(phi, 0, 2), f"{name}|bias": difference(phi, 1, 2),
             f"{name}|chain": of_member(phi, 0), f"{name}|sde": of_member(phi, 2),
         }  # fmt: skip
+    if pairs:
+        kernel, phis = antithetic(kernel), {name: averaged(phi) for name, phi in phis.items()}
     moments = simulate(kernel, x0, steps=steps, observables=phis, n=n, seed=seed)
     return {name: _weak_error(moments, name, 2 * r) for name in observables}
+
+
+def _scheme(sde: SDE, h: float) -> Kernel:
+    return small_noise_srk(sde, h) if sde.noise_dim else heun(sde, h)
 
 
 def _weak_error(moments: Moments, name: str, substeps: int) -> WeakError:
@@ -129,6 +150,70 @@ def _biased(e: WeakError) -> bool:
     bias, error = e.bias[-1], e.error[-1]
     size = abs(float(bias.value))
     return size > float(error.stderr) and size > 0.1 * abs(float(error.value))
+
+
+# ----------------------------------------------------------------- no noise to share
+def by_controlled_mc(
+    optimizer: Kernel,
+    sde: SDE,
+    x0: Points,
+    *,
+    steps: int,
+    observables: Mapping[str, Observable],
+    n: int,
+    seed: int = 0,
+    substeps: int = 2,
+) -> dict[str, WeakError]:
+    """Weak errors by simulating the optimizer and its SDE apart, each with its linearisation as control variate.
+
+    For minibatch noise, which has no Brownian motion to share.  The variance is O(eta²), that of plain means O(eta);
+    ``by_coupled_mc`` reaches O(eta³) where it applies.  The scheme's bias is that of h against h/2 on one path.
+
+    Parameters
+    ----------
+    x0 : one point
+    n : replicates of each side
+
+    Raises
+    ------
+    ValueError
+        For more than one start, minibatches that cannot be enumerated, or as ``simulate``.
+    """
+    if isinstance(x0, Cloud) or np.ndim(x0) != 1:
+        what = type(x0).__name__ if isinstance(x0, Cloud) else f"shape {np.shape(x0)}"
+        raise ValueError(f"x0 must be one start (d,), got {what}: control variates follow one path.")
+    start = as_points("x0", x0, None)
+
+    def once(r: int) -> dict[str, WeakError]:
+        return _controlled_once(optimizer, sde, start, steps, observables, n, seed, r)
+
+    return _refined(once, substeps)
+
+
+def _controlled_once(
+    optimizer: Kernel,
+    sde: SDE,
+    start: Tensor,
+    steps: int,
+    observables: Mapping[str, Observable],
+    n: int,
+    seed: int,
+    r: int,
+) -> dict[str, WeakError]:
+    coarse, fine = (_scheme(sde, optimizer.dt / k) for k in (r, 2 * r))
+    phis = {name: controlled(phi) for name, phi in observables.items()}
+    gaps = {name: difference(phi) for name, phi in observables.items()}
+    side = partial(simulate, x0=start, steps=steps, n=n)
+    chain = side(linearised(optimizer, start, steps * optimizer.substeps), observables=phis, seed=seed)
+    model = side(subcycle(linearised(fine, start, steps * 2 * r), 2 * r), observables=phis, seed=seed + 1)
+    bias = side(coupled(subcycle(coarse, r), subcycle(fine, 2 * r)), observables=gaps, seed=seed + 1)
+    found = {}
+    for name in observables:
+        a, b = chain.estimate(name), model.estimate(name)
+        heavy = np.asarray(a.heavy_tailed) | np.asarray(b.heavy_tailed)
+        error = Estimate(a.value - b.value, np.hypot(a.stderr, b.stderr), a.n, "Monte Carlo", heavy)
+        found[name] = WeakError(chain.times, error, a, b, bias.estimate(name), 2 * r)
+    return found
 
 
 # ----------------------------------------------------------------- exact

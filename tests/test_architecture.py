@@ -18,12 +18,12 @@ ORDER = [
      "theory.monzio_compagnoni2023.saddles_and_exits", "theory.monzio_compagnoni2023", "theory"],
     ["engine.streams", "engine.eager", "engine.progress", "engine.scalars", "engine.rules", "engine.trace",
      "engine.reference", "engine.javascript", "engine.models", "engine.vectors", "engine.functions", "engine.printer",
-     "engine.native", "engine.runtime", "engine.cpu", "engine.choice", "engine", "ensembles", "exits", "weak_error",
-     "backward", "tubes", "deterministic", "orders", "discriminating",
-     "interop.torchsde", "interop"],
+     "engine.native", "engine.runtime", "engine.cpu", "engine.choice", "engine", "ensembles", "exits", "controls",
+     "weak_error", "backward", "tubes", "deterministic", "orders", "drift_corrections", "leading_constants",
+     "fluctuations", "planted", "interop.torchsde", "interop"],
     ["plotting", "files", "experiments", "report", "store", "chunks", "executors", "sweeps"],
     ["catalogue", "setting", "side_by_side", "cells", "order_report", "grids", "collecting", "sweeping",
-     "reproduction", "cli"],
+     "reproduction", "terminal", "cli_stores", "cli"],
 ]  # fmt: skip
 RANK = {name: i for i, name in enumerate(name for layer in ORDER for name in layer)}
 

@@ -208,7 +208,8 @@ def test_weak_order_answers_and_can_be_expected(capsys):
     assert "not order 1" in err
     assert call(capsys, *base, "--model", "sgd", "--expect", "order-1/2")[0] == 0
     code, out, err = call(capsys, *base, "--model", "drift-only", "--expect", "order-1")
-    assert code == 0  # order 1 is blind to the noise
+    assert code == 1
+    assert "order 1, wrong constant" in out  # the order is blind to the noise, e1 and S are not
     assert "does not converge: the diffusion is wrong or missing" in out
     assert call(capsys, *base, "--horizon", "0.7")[0] == 2
     assert call(capsys, *base, "--observable", "y")[0] == 2

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from sdesam.conclusions import HALF_INTEGER, INTEGER, conclude
+from sdesam.conclusions import (
+    HALF_INTEGER,
+    INTEGER,
+    THREE_HALVES,
+    conclude,
+    order_name,
+    powers_of,
+    second_powers_of,
+)
 from sdesam.statistics import Estimate
 
 ETAS = 2.0 ** -np.arange(3.0, 9.0)
@@ -56,8 +64,10 @@ def test_the_fit_is_exact_on_its_own_powers():
     err = 0.1 * ETAS**0.5 + 0.7 * ETAS - 0.3 * ETAS**1.5 + 0.2 * ETAS**2
     order = conclude(ETAS[::-1], exact(err[::-1]))  # any order of the etas
     assert np.array_equal(order.etas, ETAS)
-    assert float(order.constant.value) == pytest.approx(0.7)
     assert float(order.share.value) == pytest.approx(0.1 * ETAS[-1] ** 0.5 / err[-1])
+    right = conclude(ETAS, exact(err - 0.1 * ETAS**0.5))
+    assert float(right.constant.value) == pytest.approx(0.7)
+    assert right.truncation < 1e-12
 
 
 def test_errors_that_do_not_fall():
@@ -71,8 +81,67 @@ def test_a_wrong_constant_is_not_order_one():
     err = 0.5 * ETAS + 0.1 * ETAS**1.5
     assert conclude(ETAS, exact(err), e1=0.5).conclusion == "order 1"
     order = conclude(ETAS, exact(err), e1=0.8)
+    assert order.conclusion == "order 1, wrong constant"
+    assert "is not the predicted e1 = 0.8" in order.reason
+
+
+def test_a_constant_near_zero_is_judged_by_what_the_expansion_leaves_out():
+    """Where e1 is small a relative tolerance refuses; what the first power changes in b gives the absolute one."""
+    err = 0.05 * ETAS + 0.3 * ETAS**1.5 + 0.2 * ETAS**2 + 0.5 * ETAS**2.5
+    order = conclude(ETAS, exact(err), e1=0.05)
+    off = abs(float(order.constant.value) - 0.05)
+    assert 0.01 * 0.05 < off < order.truncation < 10 * off
+    assert order.conclusion == "order 1", order.reason
+    assert conclude(ETAS, exact(err), e1=0.1).conclusion == "order 1, wrong constant"
+
+
+LATTICES = (powers_of(0.5), powers_of(1.0), THREE_HALVES, second_powers_of(0.0))
+POWERS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
+NAMES = ("does not converge", "below order 1/2", "order 1/2", "order 1", "order 3/2", "order 2")
+
+
+@pytest.mark.parametrize("etas", [ETAS, ETAS[:4], 1 / np.array([16.0, 24.0, 40.0, 64.0])])
+@pytest.mark.parametrize("powers", LATTICES)
+def test_pure_powers_get_their_names(etas, powers):
+    """A power is named, whatever the expansion it is tested with; a higher one of it counts as the order claimed.
+
+    Powers between those of an expansion (3/2 in integers) may be inconclusive, never a higher order.
+    """
+    for power, name in zip(POWERS, NAMES, strict=True):
+        found = conclude(etas, exact(etas**power), powers=powers).conclusion
+        claimed = order_name(powers[1])
+        if power in powers[:2] or power < powers[0]:
+            assert found == name
+        elif power in powers:
+            assert found == claimed
+        else:
+            assert found in ("inconclusive", claimed, order_name(powers[0]))
+
+
+def test_parts_that_cancel_are_named():
+    order = conclude(ETAS, exact(-0.02 * ETAS**0.5 + 0.9 * ETAS))
     assert order.conclusion == "inconclusive"
-    assert "does not agree with the predicted e1 = 0.8" in order.reason
+    assert "cancel" in order.reason
+
+
+def test_errors_that_vanish_have_no_order():
+    assert conclude(ETAS, exact(ETAS * 0)).conclusion == "no error"
+    some = conclude(ETAS, exact(ETAS * (ETAS != 0.125)))
+    assert some.conclusion == "inconclusive"
+    assert "exactly 0 at eta = 0.125" in some.reason
+
+
+@pytest.mark.parametrize("p", [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0])
+def test_powers_of_rho(p):
+    """Rising, with 1 (2) as the order claimed; far enough apart to be told from each other."""
+    first, second = powers_of(p), second_powers_of(p)
+    assert len(first) == len(second) == 4
+    assert list(first) == sorted(set(first))
+    assert list(second) == sorted(set(second))
+    assert (first[1], second[1]) == (1.0, 2.0)
+    assert min(np.diff(first).min(), np.diff(second).min()) >= 0.5
+    assert powers_of(p, rho=False) == powers_of(1.0)
+    assert second_powers_of(p, rho=False) == (1.0, 2.0, 3.0, 4.0)
 
 
 def test_a_sign_change_excludes_the_observable():
@@ -128,9 +197,44 @@ def test_the_price_of_the_share_is_the_sheets():
         ([0.1, 0.1, 0.2, 0.3], exact(ETAS[:4]), "positive and different"),
         (ETAS, exact(ETAS[:5]), "6 values, one per eta"),
         (ETAS, exact(ETAS * np.nan), "must be finite"),
-        (ETAS, exact(ETAS * 0), "must not vanish"),
+        (ETAS, Estimate(ETAS, -ETAS, 1, "deterministic"), "standard errors >= 0"),
     ],
 )
 def test_bad_input(etas, errors, message):
     with pytest.raises(ValueError, match=message):
         conclude(etas, errors)
+
+
+def test_bad_options():
+    for powers in ((1.0,), (1.0, 0.5), (-1.0, 1.0), (0.5, 1.0, 1.5, 2.0, 2.5)):
+        with pytest.raises(ValueError, match="two to four rising numbers"):
+            conclude(ETAS, exact(ETAS), powers=powers)
+    for level in (0.0, 1.0, np.nan, 95.0):
+        with pytest.raises(ValueError, match="level must be in"):
+            conclude(ETAS, exact(ETAS), level=level)
+    with pytest.raises(ValueError, match="rho_power"):
+        powers_of(-0.5)
+
+
+def test_truncation_is_not_taken_for_a_lower_order():
+    """USAM on a quadratic, f, four coarse eta: share 0.21, all of it from powers left out; finer eta say order 1."""
+    err = -0.1409 * ETAS + 1.2 * ETAS**1.5 - 3.2 * ETAS**2 + 2.5 * ETAS**2.5 + 4 * ETAS**3
+    coarse = conclude(ETAS[:4], exact(err[:4]))
+    assert coarse.conclusion in ("inconclusive", "order 1")
+    assert conclude(2.0 ** -np.arange(6.0, 12.0), exact(_same(2.0 ** -np.arange(6.0, 12.0)))).conclusion == "order 1"
+
+
+def _same(eta):
+    return -0.1409 * eta + 1.2 * eta**1.5 - 3.2 * eta**2 + 2.5 * eta**2.5 + 4 * eta**3
+
+
+def test_pure_noise_decides_nothing():
+    rng = np.random.default_rng(0)
+    found = {conclude(ETAS, Estimate(rng.standard_normal(6), np.ones(6), 1000, "Monte Carlo")).conclusion
+             for _ in range(200)}  # fmt: skip
+    assert found == {"inconclusive"}
+
+
+def test_a_constant_is_not_excused_by_a_part_of_lower_order():
+    order = conclude(ETAS, exact(0.005 * ETAS**0.5 + 0.6 * ETAS), e1=0.6)
+    assert order.conclusion == "order 1, wrong constant"

@@ -237,6 +237,12 @@ def test_exit_criteria_refuse_other_exit_times():
         ("certificate-rejects-printed", ("rotated saddle|SAM|printed", "rotated saddle|SAM|right")),
         ("certificate-rejects-no-rho", ("six data|USAM|no ρ", "six data|USAM|right")),
         ("certificate-rho-scaling", ("rho power 0.25", "rho power right")),
+        ("certificate-rejects-gaussian-surrogate", ("six data|SAM|surrogate", "six data|SAM|right")),
+        ("certificate-rejects-fresh-draw", ("log cosh|USAM|fresh draw", "log cosh|USAM|right")),
+        ("certificate-rejects-rho-turned", ("log cosh|DNSAM|ρ turned", "log cosh|DNSAM|right")),
+        ("certificate-rejects-weaker-noise", ("log cosh|SGD|weaker noise", "log cosh|SGD|right")),
+        ("certificate-dnsam", ("quadratic|DNSAM|right", "quadratic|DNSAM|no ρ")),
+        ("certificate-sam", ("log cosh, d = 10|SAM|right", "log cosh, d = 10|SAM|no ρ")),
     ],
 )
 def test_the_certificate_refuses_exchanged_models(claim, planted):

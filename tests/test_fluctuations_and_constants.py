@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import sdesam as ss
-from sdesam.conclusions import SECOND, THREE_HALVES
-from sdesam.discriminating import scaled_fluctuation, second_moments
-from sdesam.order_report import without_noise
+from sdesam.conclusions import THREE_HALVES, second_powers_of
+from sdesam.fluctuations import scaled_fluctuation, second_moments
+from sdesam.planted import without_noise
 from sdesam.theory import model_of
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
@@ -99,8 +99,8 @@ def test_e1_decides_what_the_share_cannot():
     assert run(e1=e1)["x"].conclusion == "order 1"
     assert run(sde=lazy)["x"].conclusion == "order 1"
     rejected = run(sde=lazy, e1=e1)["x"]
-    assert rejected.conclusion == "inconclusive"
-    assert "does not agree with the predicted e1" in rejected.order.reason
+    assert rejected.conclusion == "order 1, wrong constant"
+    assert "is not the predicted e1" in rejected.order.reason
 
 
 def pairs(update, model, g=LINE):
@@ -145,7 +145,7 @@ def test_corrected_drifts():
     noiseless = ss.corrected_drift(ss.sam, LINE, ode(ss.sam))
     assert run(ss.sam, etas=etas, sde=noiseless, powers=THREE_HALVES)["x"].conclusion == "order 1"
     right = ss.corrected_drift(ss.sgd, LINE, own(ss.sgd))
-    assert run(ss.sgd, etas=etas[:-1], sde=right, powers=SECOND)["x"].conclusion == "order 2"
+    assert run(ss.sgd, etas=etas[:-1], sde=right, powers=second_powers_of(0.0))["x"].conclusion == "order 2"
 
 
 def test_refused_cells_are_named():
@@ -156,3 +156,22 @@ def test_refused_cells_are_named():
     )["x"]  # fmt: skip
     assert found.conclusion == "inconclusive"
     assert "refused" in found.order.reason
+
+
+def test_constants_are_of_updates_that_are_the_gradient_without_rho():
+    def decay(g, x, z, *, rho):
+        return g(x + rho * g(x, z), z) + 0.1 * x
+
+    setting = dict(rho_scale=1.0, x0=[1.2], horizon=1.0, observables=X)
+    with pytest.raises(ValueError, match="must be the stochastic gradient at rho = 0"):
+        ss.leading_constant(decay, LINE, own(ss.usam), **setting)
+
+
+def test_the_constant_with_the_right_noise_sees_a_missing_one():
+    setting = dict(rho_scale=1.0, x0=[1.2], horizon=1.0, observables=X)
+    right, silent = (ss.leading_constant(ss.sam, LINE, m(ss.sam), **setting)["x"] for m in (own, ode))
+    assert right.e1 == right.e1_with_noise == pytest.approx(silent.e1_with_noise)
+    assert abs(silent.e1 - right.e1) > 0.1 * abs(right.e1)
+    assert right.drift_is_right
+    wrong = ss.leading_constant(ss.sam, LINE, lambda g, eta, rho: mc23.sgd_sde(g, eta=eta), **setting)["x"]
+    assert not wrong.drift_is_right
