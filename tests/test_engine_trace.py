@@ -6,6 +6,7 @@ from cases import FINITE_SUM, SIX
 
 import sdesam as ss
 from sdesam.engine.models import model_of
+from sdesam.engine.named import named_step
 from sdesam.engine.reference import evaluate
 from sdesam.engine.scalars import Scalars
 from sdesam.engine.trace import NotTraceable, trace
@@ -113,6 +114,42 @@ def test_coupled_kernels_share_a_draw():
     assert found.substeps == 4
     longer = ss.coupled(sam(), ss.subcycle(ss.small_noise_srk(sde, 0.05 / 8), 8))
     assert model(longer, d=ss.difference(ss.TanhNetwork())).structure == found.structure  # R is data
+
+
+# ----------------------------------------------------------------- named scalars
+def test_named_scalars_are_inputs():
+    def factory(eta, rho, sigma):
+        return ss.optimizer(partial(ss.sam, rho=rho), ss.GaussianOracle(ss.TanhNetwork(), sigma), eta)
+
+    typical = {"eta": 0.05, "rho": 0.1, "sigma": 0.3}
+    program = named_step(factory, typical, X)
+    assert program.inputs == "f" * (3 + 2 + 2)
+    assert not program.constants  # 0, 1, 2 and 1/2 are literals: everything else is a slider
+    state, z = torch.randn(2, 9, 2, dtype=T, generator=torch.Generator().manual_seed(1))
+    for eta, rho, sigma in ((0.01, 0.5, 2.0), (0.3, 0.02, 0.1)):
+        sliders = [torch.full((9,), v, dtype=T) for v in (eta, rho, sigma)]
+        found = torch.stack(evaluate(program, [*sliders, *state.T, *z.T]), -1)
+        torch.testing.assert_close(found, factory(eta, rho, sigma).step(state, z), rtol=1e-13, atol=1e-14)
+
+
+def test_sdes_have_sliders_too():
+    def factory(eta, rho):
+        return ss.euler_maruyama(mc23.dnsam_sde(TANH, eta=eta, rho=rho), eta)
+
+    assert named_step(factory, {"eta": 0.05, "rho": 0.1}, X).inputs == "f" * 6
+
+
+def test_a_scalar_taken_out_of_its_tensor_is_refused():
+    def factory(eta, rho):
+        return sam(eta, 0.1 if rho is None else rho * 0 + 0.1)
+
+    assert named_step(factory, {"eta": 0.05, "rho": 0.1}, X)  # it does not matter, and the list says so
+
+    def rounded(eta, rho):
+        return sam(eta, float(rho))
+
+    with pytest.raises(NotTraceable, match="with eta, rho does not trace"):
+        named_step(rounded, {"eta": 0.05, "rho": 0.1}, X)
 
 
 # ----------------------------------------------------------------- what does not trace says so

@@ -98,50 +98,52 @@ def _clamp(x: Vector, low: float, high: float) -> Vector:
 
 # ----------------------------------------------------------------- e^x
 def _reduced(x: Vector) -> tuple[Vector, Vector]:
-    """The integer n, as an integer, and r = x − n log 2, |r| <= log(2)/2."""
+    """An integer n, in the low bits of a float's, and e^r − 1 for r = x − n log 2, |r| <= log(2)/2."""
     p = _format(x)
     shifted = fma(x, 1 / math.log(2), p.magic)
     n = shifted - p.magic
     r = fma(n, -p.log2_low, fma(n, -p.log2_high, x))
-    return shifted.as_bits() - _bits_of(p.magic, x), r
+    return shifted.as_bits(), fma(r * r, _polynomial(r, p.exponential), r)
 
 
 def _bits_of(value: float, x: Vector) -> Vector:
     return x.like(value).as_bits()
 
 
-def _power_of_two(n: Vector, x: Vector) -> Vector:
-    """2^n for n in the exponent's range."""
+def _power_of_two(n: Vector, x: Vector, less: int = 0) -> Vector:
+    """2^(n − less) for n in the low bits, whatever the high ones, where it is a normal number."""
     p = _format(x)
-    return ((n + p.bias) << p.shift).as_float()
+    return ((n << p.shift) + ((p.bias - less) << p.shift)).as_float()
 
 
 def exp(x: Vector) -> Vector:
     """e^x: infinite above the range, subnormal and then 0 below it."""
     x, p = x.plain(), _format(x)
-    n, r = _reduced(_clamp(x, p.lowest, p.highest))
-    value = fma(r * r, _polynomial(r, p.exponential), r) + 1.0
+    low_bits, excess = _reduced(_clamp(x, p.lowest, p.highest))
+    n = low_bits - _bits_of(p.magic, x)
     first = n.signed_shift(1)  # in two factors, since 2^n itself may be out of range
-    return value * _power_of_two(first, x) * _power_of_two(n - first, x)
+    return (excess + 1.0) * _power_of_two(first, x) * _power_of_two(n - first, x)
 
 
 def expm1(x: Vector) -> Vector:
     """e^x − 1, accurate at 0: 2^n (e^r − 1) + (2^n − 1), halved so that 2^n is never out of range."""
     x, p = x.plain(), _format(x)
-    n, r = _reduced(_clamp(x, -50.0, p.highest))
-    half = _power_of_two(n - 1, x)
-    value = fma(half, fma(r * r, _polynomial(r, p.exponential), r), half - 0.5)
+    n, excess = _reduced(_clamp(x, -50.0, p.highest))
+    half = _power_of_two(n, x, less=1)
+    value = fma(half, excess, half - 0.5)
     value = choose(x.compare("eq", 0.0), x, value + value)
     return choose(x.compare("ge", p.highest), x.like(math.inf), value)
 
 
 def tanh(x: Vector) -> Vector:
-    """(e^2|x| − 1)/(e^2|x| + 1) with the sign of x."""
+    """m/(m + 2), m = e^2|x| − 1, with the sign of x."""
     x = x.plain()
     sign = x.as_bits() & _bits_of(-0.0, x)
     size = (x.as_bits() ^ sign).as_float()
     size = choose(size.compare("gt", 20.0), 20.0, size)
-    m = expm1(size + size)
+    n, excess = _reduced(size + size)
+    power = _power_of_two(n, x)
+    m = fma(power, excess, power - 1.0)
     return ((m / (m + 2.0)).as_bits() | sign).as_float()
 
 

@@ -23,7 +23,7 @@ from .scalars import Program
 from .streams import Streams
 from .trace import NotTraceable, trace
 
-__all__ = ["Member", "Model", "factors_of", "model_of", "size_of"]
+__all__ = ["Form", "Member", "Model", "compare_with", "factors_of", "model_of", "points_around", "size_of"]
 
 Field = Callable[[Any], Tensor]
 _POINTS = 4  # at which every trace is compared with the eager step; it is made at another
@@ -121,14 +121,14 @@ def model_of(
     kernels = inner.kernels if isinstance(inner, Coupled) else (inner,)
     if any(isinstance(k.kernel if isinstance(k, Subcycled) else k, Coupled) for k in kernels):
         raise NotTraceable(f"{kernel.name} nests coupled kernels")
-    rows, noise = _around(x0), inner.noise
+    rows, noise = points_around(x0), inner.noise
     draws: Any = noise.draw(Streams(seed=0, first=0, count=len(rows)).bits, x0.dtype)
     deal: Callable[[Any], list] = inner._deal if isinstance(inner, Coupled) else _whole  # each member's numbers
     dealt = [tuple(part[0].tolist()) for part in deal(torch.arange(size_of(noise))[None])]
     parts = deal(draws)
     members, forms, start = [], [], 0
     for member, numbers, z in zip(kernels, dealt, parts, strict=True):
-        form = _Form.of(member, rows)
+        form = Form.of(member, rows)
         share = inner.substeps // member.substeps if isinstance(inner, Coupled) else 1
         step = _traced_step(member, form, rows, z, most)
         members.append(Member(step, range(start, start + form.size), numbers, share))
@@ -145,14 +145,15 @@ def _whole(z: Any) -> list:
 
 # ----------------------------------------------------------------- states as numbers
 @dataclass(frozen=True)
-class _Form:
+class Form:
     """How a state is made of tensors."""
 
     spec: Any
     shapes: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, kernel: Kernel, rows: Tensor) -> _Form:
+    def of(cls, kernel: Kernel, rows: Tensor) -> Form:
+        """Of the state that a kernel makes of starts (n, d)."""
         leaves, spec = pytree.tree_flatten(kernel.init(rows))
         for leaf in leaves:
             if not isinstance(leaf, Tensor) or leaf.dtype != rows.dtype or leaf.shape[:1] != rows.shape[:1]:
@@ -164,22 +165,30 @@ class _Form:
 
     @property
     def size(self) -> int:
+        """Numbers of a replicate."""
         return sum(torch.Size(shape).numel() for shape in self.shapes)
 
     def build(self, leaves: Sequence[Tensor]) -> Any:
+        """The state of these tensors."""
         return pytree.tree_unflatten(list(leaves), self.spec)
 
     def take(self, state: Any) -> list[Tensor]:
+        """The tensors of a state."""
         leaves, spec = pytree.tree_flatten(state)
         if spec != self.spec or any(not isinstance(leaf, Tensor) for leaf in leaves):
             raise NotTraceable("the state changes its form from step to step")
         return leaves
 
+    def step(self, step: Callable[[Any, Any], Any], numbers: Sequence[Tensor], several: bool) -> list[Tensor]:
+        """A kernel's step on a state's tensors and then those of z, which is a tuple where there are ``several``."""
+        state, z = self.build(numbers[: len(self.shapes)]), tuple(numbers[len(self.shapes) :])
+        return self.take(step(state, z if several else z[0]))
+
 
 @dataclass(frozen=True)
 class _Initial:
     kernels: tuple[Kernel, ...]
-    forms: tuple[_Form, ...]
+    forms: tuple[Form, ...]
 
     def __call__(self, x0: Tensor) -> Tensor:
         parts = [
@@ -191,12 +200,11 @@ class _Initial:
 
 
 # ----------------------------------------------------------------- traces, each compared with the eager step
-def _traced_step(kernel: Kernel, form: _Form, rows: Tensor, z: Any, most: int) -> Program:
+def _traced_step(kernel: Kernel, form: Form, rows: Tensor, z: Any, most: int) -> Program:
     parts = z if isinstance(z, tuple) else (z,)
 
     def step(*numbers: Tensor) -> list[Tensor]:
-        state, eaten = form.build(numbers[: len(form.shapes)]), numbers[len(form.shapes) :]
-        return form.take(kernel.step(state, tuple(eaten) if isinstance(z, tuple) else eaten[0]))
+        return form.step(kernel.step, numbers, isinstance(z, tuple))
 
     what = f"step of {kernel.name}"
     program = trace(step, [t[0].clone() for t in (*form.take(kernel.init(rows)), *parts)], what, most)
@@ -204,13 +212,13 @@ def _traced_step(kernel: Kernel, form: _Form, rows: Tensor, z: Any, most: int) -
     for _ in range(2):
         before = [leaf.clone() for leaf in leaves]
         leaves = step(*leaves, *parts)
-        _compare(program, (*before, *parts), leaves, what)
+        compare_with(program, (*before, *parts), leaves, what)
     return program
 
 
 def _traced_observables(
     kernel: Kernel,
-    forms: Sequence[_Form],
+    forms: Sequence[Form],
     join: Callable[[list], Any],
     rows: Tensor,
     observables: Mapping[str, Field],
@@ -235,7 +243,7 @@ def _traced_observables(
     if len(program.outputs) != 1 + len(names):
         raise NotTraceable(f"observables {', '.join(names)} must each be one number a replicate")
     rest = [leaf[1:] for leaf in leaves]
-    _compare(program, rest, watch(*rest), f"observables {', '.join(names)}")
+    compare_with(program, rest, watch(*rest), f"observables {', '.join(names)}")
     return program
 
 
@@ -246,7 +254,7 @@ def kernel_members(kernel: Kernel) -> tuple[Kernel, ...]:
     return kernel.kernels if isinstance(kernel, Coupled) else (kernel,)
 
 
-def _compare(program: Program, inputs: Sequence[Tensor], expected: Sequence[Tensor], what: str) -> None:
+def compare_with(program: Program, inputs: Sequence[Tensor], expected: Sequence[Tensor], what: str) -> None:
     """What a trace cannot see (x.tolist(), a tensor built from numbers) shows as another value."""
     found = evaluate(program, [column for t in inputs for column in t.reshape(_POINTS, -1).T])
     wanted = [column for t in expected for column in t.reshape(_POINTS, -1).T]
@@ -262,7 +270,7 @@ def _compare(program: Program, inputs: Sequence[Tensor], expected: Sequence[Tens
             )
 
 
-def _around(x0: Tensor) -> Tensor:
+def points_around(x0: Tensor) -> Tensor:
     """A few different points near the start."""
     shift = np.random.default_rng(0).standard_normal((1 + _POINTS, len(x0))) * 0.3
     return x0 + torch.from_numpy(shift).to(x0)

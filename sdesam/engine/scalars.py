@@ -181,6 +181,12 @@ class Scalars:
                 return self.apply("neg", args[1])
             case ("mul" | "div", [_, -1.0]):
                 return self.apply("neg", args[0])
+            case ("add", [None, None]) if args[0] == args[1]:
+                return self.apply("mul", self.constant(2.0), args[0])
+            case ("mul", [0.5 | 2.0 as k, _]) if (inner := self._scaled(args[1])) is not None:
+                return self.apply("mul", self.constant(k * inner[0]), inner[1])
+            case ("mul", [_, 0.5 | 2.0]):
+                return self.apply("mul", args[1], args[0])
             case ("where", [bool(c), _, _]):
                 return args[1] if c else args[2]
             case ("where", _) if args[1] == args[2]:
@@ -199,6 +205,14 @@ class Scalars:
                 return self.constant(a / b)
             case ("sqrt", [float(a)]) if a >= 0:
                 return self.constant(math.sqrt(a))
+        return None
+
+    def _scaled(self, node: int) -> tuple[float, int] | None:
+        """(c, x) of a node c x: powers of two move through a product without rounding."""
+        op, args = self._nodes[node]
+        for c, x in (args, args[::-1]) if op == "mul" else ():
+            if self.value(c) is not None:
+                return float(self._values[c]), x
         return None
 
 
