@@ -25,7 +25,7 @@ from sdesam.theory import monzio_compagnoni2023 as mc23
 
 ID = "certificate"
 TITLE = "The certificate: which SDE is a model of which optimizer"
-MINUTES = 10
+MINUTES = 9
 CAPTION = """
 The share of the lower order in the smallest error, for all methods and landscapes at ρ = c√η (T = 1; c = 1, on Iris 1/2): in closed form,
 by deterministic quadrature, and (bars: 95 %) by coupled Monte Carlo for quadratics where DNSAM or SAM is not affine and for d > 2. A right

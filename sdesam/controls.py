@@ -92,7 +92,8 @@ def linearised(kernel: Kernel, start: Tensor, steps: int) -> Controlled:
     if not isinstance(kernel.noise, (Normal, Choice)):
         raise ValueError(f"{kernel.name} must have normal or minibatch noise to be linearised, got {kernel.noise}.")
     state = kernel.init(start[None])
-    if not isinstance(state, Tensor) or not torch.equal(kernel.position(state), start[None]):
+    same = isinstance(state, Tensor) and torch.equal(state, start[None]) and torch.equal(kernel.position(state), state)
+    if not same:
         raise ValueError(f"{kernel.name} must have the iterate as its state to be linearised.")
     z, w = _centre(kernel.noise, start)
     path, slopes, x, d = [start], [], start, len(start)
