@@ -132,7 +132,7 @@ def unpacked(array: np.ndarray, n: int) -> Estimate:
 
 
 def trusted(*estimates: Estimate) -> bool:
-    """Whether no replicate carries over 5 % of a variance: else no verdict may rest on these numbers."""
+    """Whether no replicate carries too much of a variance: else no verdict may rest on these numbers."""
     return not any(np.any(e.heavy_tailed) for e in estimates)
 
 

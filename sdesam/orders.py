@@ -289,7 +289,7 @@ def order_of_errors(
     at_end = _joined([e.error[-1] for e in errors])
     order = concluded(np.array(etas), at_end, powers, e1)
     if np.any(at_end.heavy_tailed):
-        reason = "one replicate carries over 5 % of a variance: no interval can be trusted; bound the observable"
+        reason = "one replicate carries too much of a variance: no interval can be trusted; bound the observable"
         order = replace(order, conclusion="inconclusive", reason=reason, needed=None)
     sup = np.array([e.sup() for e in errors])
     chain, sde = (_joined([getattr(e, side)[-1] for e in errors]) for side in ("chain", "sde"))

@@ -112,6 +112,20 @@ def test_a_heavy_tail_is_flagged():
     assert "heavy" in str(moments(values).estimate("a")[0])
 
 
+@pytest.mark.parametrize("n", [128, 256, 1024, 4096])
+def test_few_light_tailed_replicates_are_not_called_heavy(n):
+    """Gaussians and their squares, 300 samples each: at most 3 % are flagged; Cauchy variables nearly always."""
+    rng = np.random.default_rng(n)
+    normal = rng.standard_normal((1, 300, n))
+    flagged = []
+    for values in (normal, normal**2, rng.standard_cauchy((1, 300, n))):
+        names = tuple(str(k) for k in range(300))
+        sums = ss.Moments.of(values, names=names, steps=np.array([0]), dt=1.0, edges={}, size=n)
+        flagged.append(np.mean([bool(sums.estimate(name).heavy_tailed.any()) for name in names]))
+    assert max(flagged[:2]) <= 0.03
+    assert flagged[2] > 0.4
+
+
 def test_histograms_count_everything():
     values = sample(1000)
     edges = np.array([-1.0, 0.0, 0.5])
