@@ -118,7 +118,7 @@ SMOKE = Config(
     log2_eta=(-3, -4, -5, -6),
     log2_eta_second=(-2, -3, -4, -5),
     landscapes=("log cosh", "quadratic"),
-    methods=("SGD", "DNSAM"),
+    methods=("SGD", "DNSAM", "SAM"),
     accuracy_line=1e-5,
     steps_sampled_plane=(4, 8, 16, 32),
     n=64,
@@ -178,7 +178,7 @@ def run(c: Config, recall: Recall) -> dict[str, np.ndarray]:
             parts.append((predicted, c, *case))
         if len(CASES[case[0]].x0) == 1:
             parts.append((second_order, c, *case))
-    if "log cosh" in c.landscapes:
+    if ("log cosh", "SAM") in cases(c):
         parts += [(scaled_wrongly, c, power) for power in (0.25, 0.0)]
     parts += [(fresh, c, landscape) for landscape in FRESH if landscape in c.landscapes and "USAM" in c.methods]
     return {name: rows for found in together(recall, parts) for name, rows in found.items()}
@@ -462,7 +462,7 @@ def verdicts(r: dict[str, np.ndarray], c: Config) -> list[Verdict]:
     return [
         *(right_row(r, c, method, wrong) for method in c.methods),
         *(wrong_row(m, found) for m, found in wrong.items()),
-    ] + (scaling_rows(r, c) if "log cosh" in c.landscapes else [])
+    ] + (scaling_rows(r, c) if ("log cosh", "SAM") in cases(c) else [])
 
 
 def share_of(o: Order) -> str:
