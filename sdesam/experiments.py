@@ -14,7 +14,6 @@ A script in ``experiments/`` is a module with
 from __future__ import annotations
 
 import csv
-import hashlib
 import importlib.util
 import json
 import multiprocessing
@@ -26,7 +25,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +36,7 @@ from .ensembles import DivergenceWarning
 from .files import remembered
 from .plotting import save, style
 from .sde import SDE
+from .sources import source_hash
 from .statistics import Estimate
 
 __all__ = [
@@ -258,25 +257,6 @@ def unexpected(record: Mapping[str, Any]) -> list[str]:
         for v in record["verdicts"]
         if v["verdict"] != v["expected"]
     ]
-
-
-def source_hash(script: Path) -> str:
-    """SHA-256 over the package's sources and the script: what produced the numbers."""
-    digest = _package_hash().copy()
-    digest.update(script.name.encode() + b"\0" + script.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
-
-
-@lru_cache(maxsize=1)
-def _package_hash() -> Any:
-    """The package as this process found it when it began: later edits are not what it runs."""
-    package, digest = Path(__file__).parent, hashlib.sha256()
-    for path in [*sorted(package.rglob("*.py")), package / "sdesam.mplstyle"]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest
-
-
-_package_hash()
 
 
 def _record(script: ModuleType, path: Path, config: Any, results: Mapping[str, np.ndarray]) -> dict[str, Any]:

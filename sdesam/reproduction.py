@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from .executors import follow_the_driver, stopping
-from .experiments import execute, find_experiments, load, parts_folder, source_hash, unexpected
+from .experiments import execute, find_experiments, load, parts_folder, unexpected
 from .report import build_report, read_records
+from .sources import source_hash
 from .validation import nearest
 
 __all__ = ["ExperimentFailed", "Repository", "VerdictChanged", "list_claims", "reproduce"]

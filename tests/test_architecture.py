@@ -22,7 +22,7 @@ ORDER = [
      "exits", "controls",
      "weak_error", "backward", "tubes", "deterministic", "orders", "drift_corrections", "leading_constants",
      "fluctuations", "planted", "interop.torchsde", "interop"],
-    ["plotting", "files", "experiments", "report", "store", "chunks", "executors", "sweeps"],
+    ["plotting", "files", "sources", "experiments", "report", "store", "chunks", "executors", "sweeps"],
     ["catalogue", "setting", "side_by_side", "cells", "order_report", "grids", "collecting", "sweeping",
      "reproduction", "terminal", "cli_stores", "cli"],
 ]  # fmt: skip

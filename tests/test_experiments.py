@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sdesam import report
-from sdesam.experiments import Verdict, execute, judge, load, packed, source_hash, unexpected, unpacked, z_score
+from sdesam.experiments import Verdict, execute, judge, load, packed, unexpected, unpacked, z_score
 from sdesam.reproduction import Repository
 from sdesam.statistics import Estimate
 
@@ -129,12 +129,6 @@ def test_figures_on_record_have_their_files_and_expected_verdicts(path):
     for suffix in (".pdf", ".png", ".csv"):
         assert (ROOT / "figures" / f"{path.stem}{suffix}").is_file()
     assert len({v["claim"] for v in record["verdicts"]}) == len(record["verdicts"])
-
-
-def test_the_source_hash_sees_the_script(tiny):
-    before = source_hash(tiny)
-    tiny.write_text(tiny.read_text() + "\n")
-    assert source_hash(tiny) != before
 
 
 # ----------------------------------------------------------------- criteria watched failing
