@@ -1,4 +1,4 @@
-"""Which sources a script's numbers come from: the modules of the package that it imports, and those that they import."""
+"""Which sources a script's numbers come from: the modules of the package that it reaches through imports."""
 
 from __future__ import annotations
 
