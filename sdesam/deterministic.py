@@ -2,7 +2,7 @@
 
     optimizer   E over the nodes of its noise, about the pole where SAM's direction is not smooth
     SDE         drift and covariance tabulated on the grid; the small-noise SRK scheme with three-point increments,
-                its step divided by 1, 2, 3, …, and Richardson's extrapolation to step 0
+                its step divided by 1, 2, 3, …, and Richardson's extrapolation to step 0; without noise, its path
 
 Both propagate phi backward on a grid (``backward``).  What changes between one grid and the next, between the last two
 extrapolations, and with another rule of the noise is the estimated accuracy.  It presumes that phi is smooth; with a
@@ -18,6 +18,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from scipy.integrate import solve_ivp
 from scipy.sparse import csr_array
 from torch import Tensor
 
@@ -37,6 +38,7 @@ __all__ = ["by_quadrature", "drift_and_covariance", "models_by_quadrature", "tab
 _ACCURACY = {1: 1e-8, 2: 1e-6}
 _ROUNDING = 2e-14  # per multiplication by a transition matrix
 _LONGEST = 1 / 32  # the scheme's longest step
+_ODE_TOLERANCES = (1e-10, 1e-12)
 _NUMBERS_AT_ONCE = 2**22
 
 
@@ -104,15 +106,21 @@ def models_by_quadrature(
     tube = tube_about(optimizer, models, start, steps, observables)
     eta = float(optimizer.dt)
     noise = (1 / _substeps(eta, d)[0]) ** 0.5  # of the scheme's longest step, in units of the optimizer's
-    before, found = None, {}
+    before, found, coarse = None, {}, dict(models)  # the models that the last grid was too coarse for
     for sizes in zip(tube.sizes(), tube.sizes(noise), strict=True):
-        now = _on_grids(optimizer, models, tube, sizes, steps, observables, before)
+        now = _on_grids(optimizer, coarse, tube, sizes, steps, observables, before)
         if before is not None:
-            found = {name: dict(zip(observables, _errors(before, now, name, eta, d), strict=True)) for name in models}
-            if max(float(np.max(e.error.stderr)) for errors in found.values() for e in errors.values()) <= target:
-                break
+            now_found = {name: _errors(before, now, name, eta, d) for name in coarse}
+            found |= {name: dict(zip(observables, errors, strict=True)) for name, errors in now_found.items()}
+            coarse = {name: coarse[name] for name, errors in now_found.items() if _accuracy(errors) > target}
+        if not coarse:
+            break
         before = now
     return found
+
+
+def _accuracy(errors: list[WeakError]) -> float:
+    return max(float(np.max(e.error.stderr)) for e in errors)
 
 
 # ----------------------------------------------------------------- one grid
@@ -157,7 +165,12 @@ def _on_grids(
             value = propagate(chain, phi, grid.start, steps, optimizer.substeps)
             changed = steps * optimizer.substeps * (tube.rule_gap @ _steepest(grid, phi))
         else:
-            value, changed = _sde_values(models[name], grid, phi, float(optimizer.dt), steps)
+            sde, eta = models[name], float(optimizer.dt)
+            drift, root = tabulated(sde, grid.points)
+            if root.any():
+                value, changed = _sde_values(drift, root, grid, phi, eta, steps)
+            else:
+                value, changed = _ode_values(sde, tube.start, observables, eta * steps, steps)
         found[name] = _Found(value, changed, nodes, math.inf if before is None else value - before[name].value)
     return found
 
@@ -175,12 +188,31 @@ def _substeps(eta: float, d: int) -> list[int]:
     return [first * k for k in range(1, (5 if d == 1 else 4 if eta > _LONGEST / 4 else 3) + 1)]
 
 
-def _sde_values(sde: SDE, grid: Grid, phi: np.ndarray, eta: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _ode_values(
+    sde: SDE, start: np.ndarray, observables: Mapping[str, Observable], horizon: float, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """phi at steps 0..K of the path of a model without noise, and what a hundred times the tolerance changes."""
+
+    def drift(_: float, x: np.ndarray) -> np.ndarray:
+        return sde.coefficients(torch.from_numpy(x.copy())[None])[0][0].numpy()
+
+    times, values = np.linspace(0.0, horizon, steps + 1), []
+    for tolerance in _ODE_TOLERANCES:
+        path = solve_ivp(drift, (0.0, horizon), start, "DOP853", times, rtol=tolerance, atol=tolerance)
+        if not path.success:
+            raise ValueError(f"sde must have a path from {start.tolist()}, its integration stopped: {path.message}")
+        at = torch.from_numpy(path.y.T.copy())
+        values.append(np.stack([np.asarray(phi(at), float) for phi in observables.values()], -1))
+    return values[-1], np.abs(values[-1] - values[0])
+
+
+def _sde_values(
+    drift: np.ndarray, root: np.ndarray, grid: Grid, phi: np.ndarray, eta: float, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
     """E phi(X_{k eta}) by Richardson's extrapolation of the scheme, and the change of the last extrapolation.
 
     The scheme's error is c₁h + c₂h² + …; from steps eta/n_0, …, eta/n_m Aitken and Neville's recursion removes m terms.
     """
-    drift, root = tabulated(sde, grid.points)
     counts = _substeps(eta, len(grid.shape))
     row = [propagate(_srk_matrix(grid, drift, root, eta / k), phi, grid.start, steps, k) for k in counts]
     best = changed = row[-1]
