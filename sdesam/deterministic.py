@@ -12,13 +12,14 @@ kink it is a guess.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import torch
 from scipy.integrate import solve_ivp
+from scipy.interpolate import RectBivariateSpline, make_interp_spline
 from scipy.sparse import csr_array
 from torch import Tensor
 
@@ -165,12 +166,11 @@ def _on_grids(
             value = propagate(chain, phi, grid.start, steps, optimizer.substeps)
             changed = steps * optimizer.substeps * (tube.rule_gap @ _steepest(grid, phi))
         else:
-            sde, eta = models[name], float(optimizer.dt)
-            drift, root = tabulated(sde, grid.points)
+            (drift, root), eta = tabulated(models[name], grid.points), float(optimizer.dt)
             if root.any():
                 value, changed = _sde_values(drift, root, grid, phi, eta, steps)
             else:
-                value, changed = _ode_values(sde, tube.start, observables, eta * steps, steps)
+                value, changed = _ode_values(drift, grid, observables, eta * steps, steps)
         found[name] = _Found(value, changed, nodes, math.inf if before is None else value - before[name].value)
     return found
 
@@ -189,21 +189,28 @@ def _substeps(eta: float, d: int) -> list[int]:
 
 
 def _ode_values(
-    sde: SDE, start: np.ndarray, observables: Mapping[str, Observable], horizon: float, steps: int
+    drift: np.ndarray, grid: Grid, observables: Mapping[str, Observable], horizon: float, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """phi at steps 0..K of the path of a model without noise, and what a hundred times the tolerance changes."""
-
-    def drift(_: float, x: np.ndarray) -> np.ndarray:
-        return sde.coefficients(torch.from_numpy(x.copy())[None])[0][0].numpy()
-
+    """phi at steps 0..K of the path of a tabulated drift, and what a hundred times the tolerance changes."""
+    start, field = grid.points[grid.start].numpy(), _splines(grid, drift)
     times, values = np.linspace(0.0, horizon, steps + 1), []
     for tolerance in _ODE_TOLERANCES:
-        path = solve_ivp(drift, (0.0, horizon), start, "DOP853", times, rtol=tolerance, atol=tolerance)
+        path = solve_ivp(lambda _, x: field(x), (0.0, horizon), start, "DOP853", times, rtol=tolerance, atol=tolerance)
         if not path.success:
             raise ValueError(f"sde must have a path from {start.tolist()}, its integration stopped: {path.message}")
         at = torch.from_numpy(path.y.T.copy())
         values.append(np.stack([np.asarray(phi(at), float) for phi in observables.values()], -1))
     return values[-1], np.abs(values[-1] - values[0])
+
+
+def _splines(grid: Grid, values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """x (d,) ↦ values (N, J) on the grid, interpolated smoothly: splines of degree 7 (d = 1) and 5 (d = 2)."""
+    axes = [a + h * np.arange(n) for a, h, n in zip(grid.low, grid.h, grid.shape, strict=True)]
+    if len(axes) == 1:
+        spline = make_interp_spline(axes[0], values, k=7)
+        return lambda x: spline(x[0])
+    columns = [RectBivariateSpline(*axes, column.reshape(grid.shape), kx=5, ky=5) for column in values.T]
+    return lambda x: np.array([spline(*x)[0, 0] for spline in columns])
 
 
 def _sde_values(
