@@ -49,12 +49,12 @@ def apart(a, b):
 
 @pytest.mark.parametrize("name", LANDSCAPES)
 def test_fused_equals_eager_on(name):
-    """Every landscape x method, 20 steps: only rounding differs, 1e-12."""
+    """Every landscape x method, 8 steps: only rounding differs, 1e-12."""
     f = LANDSCAPES[name]
     for update in METHODS:
         kernel = method(update, ss.GaussianOracle(f, 0.1), eta=0.02)
         watched = {"f": f} if update == "sam" else {f"x[{i}]": ss.coordinate(i) for i in range(2)}
-        a, b = both(kernel, points(f) / 2, observables=watched, n=100, save_every=10)
+        a, b = both(kernel, points(f) / 2, observables=watched, n=100, steps=8, save_every=4)
         assert (a.engine, b.engine) == ("eager", "fused")
         assert apart(a, b) < 1e-12, update
 
