@@ -26,6 +26,9 @@ __all__ = ["SLOT", "module_of", "numbers_of"]
 SLOT = 512  # bytes: 64 float64 or 128 float32 lanes
 _VECTOR = 64  # bytes of the vectors written; narrower machines split them
 _LONGEST = 400  # operations of one loop: a longer one spills more than a cut costs
+_CHAINED = 4  # operations for each one on the longest path: a list with fewer waits for its own results
+_LONGEST_CHAINED = 100  # operations of one loop there
+_TOGETHER = 2  # vectors in the loops of such a list, and of the noise, so that the processor finds other work
 _FAST = ("reassoc", "contract")
 _STREAM = 4  # slots of a generator's state
 _SELECTED = 64  # entries of a table that is read by a tree of selections
@@ -55,7 +58,7 @@ class _Group:
     def __init__(self, builder: Builder, bits: int, pointers: dict[str, ir.Argument]) -> None:
         self.builder, self.bits, self.pointers = builder, bits, pointers
         self.float = ir.DoubleType() if bits == 64 else ir.FloatType()
-        self.width = 8 * _VECTOR // bits
+        self.width = self._one = 8 * _VECTOR // bits
         self.lanes = 8 * SLOT // bits
         self.place: Any = INT64(0)
         self.most = 0
@@ -63,6 +66,10 @@ class _Group:
     def each(self, name: str) -> AbstractContextManager[Any]:
         """The loop over the group's lanes, a vector at a time."""
         return loop(self.builder, INT64(self.lanes // self.width), name)
+
+    def together(self, vectors: int) -> None:
+        """Take this many vectors at a time in the loops to come."""
+        self.width = vectors * self._one
 
     def address(self, base: Any, offset: Any) -> Any:
         """A pointer ``offset`` bytes further."""
@@ -116,11 +123,13 @@ class _Printer:
         self.constants = constants
         lengths = [len(t) for t in program.tables]
         self.tables = [tables + sum(lengths[:i]) for i in range(len(lengths))]
-        self.segments = _segments(program)
+        self.chained = program.length < _CHAINED * program.depth
+        self.segments = _segments(program, _LONGEST_CHAINED if self.chained else _LONGEST)
         self.temporary = _temporaries(program, self.segments, free)
 
     def write(self, finish: Callable[[list[Vector]], None]) -> None:
         """All loops; ``finish`` gets the outputs inside the last one."""
+        self.group.together(_TOGETHER if self.chained else 1)
         for segment in self.segments:
             with self.group.each("lanes") as place:
                 self.group.place = place
@@ -132,6 +141,7 @@ class _Printer:
                         self.group.store(self.temporary[node], self._values[node])
                 if segment is self.segments[-1]:
                     finish([self._value(o) for o in self.program.outputs])
+        self.group.together(1)
 
     def _value(self, node: int) -> Vector:
         if node not in self._values:
@@ -201,14 +211,14 @@ _ARITHMETIC: dict[str, Callable[..., Vector]] = {
 }
 
 
-def _segments(program: Program) -> list[list[int]]:
-    """Operations in order, cut after every transcendental function and after the longest run; never empty."""
+def _segments(program: Program, longest: int) -> list[list[int]]:
+    """Operations in order, cut after every transcendental function and after ``longest`` others; never empty."""
     segments: list[list[int]] = [[]]
     for i, (op, _) in enumerate(program.nodes):
         if op in ("input", "literal", "constant"):
             continue
         segments[-1].append(i)
-        if op in TRANSCENDENTAL or len(segments[-1]) >= _LONGEST:
+        if op in TRANSCENDENTAL or len(segments[-1]) >= longest:
             segments.append([])
     return segments
 
@@ -315,6 +325,7 @@ def _write_noise(group: _Group, model: Model, slots: _Slots) -> None:
 
 
 def _write_draw(group: _Group, noise: Noise, slot: int, further: Any = None) -> None:
+    group.together(_TOGETHER)
     with group.each("noise") as place:
         group.place = place
         state = [Vector(group.builder, group.load(i, ir.IntType(32)).value) for i in range(_STREAM)]
@@ -322,6 +333,7 @@ def _write_draw(group: _Group, noise: Noise, slot: int, further: Any = None) -> 
             group.store(slot + i, value, further)
         for i, s in enumerate(state):
             group.store(i, s)
+    group.together(1)
 
 
 def _write_members(group: _Group, model: Model, slots: _Slots, substep: Any) -> None:
