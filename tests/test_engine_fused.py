@@ -10,6 +10,7 @@ from cases import FINITE_SUM, LANDSCAPES, METHODS, SIX, points
 from scipy.special import ndtr
 
 import sdesam as ss
+from sdesam.controls import antithetic, averaged, controlled, linearised
 from sdesam.engine import choice, cpu, native
 from sdesam.engine.choice import fused_or_reason
 from sdesam.theory import linear
@@ -66,7 +67,16 @@ TRIPLE = ss.coupled(
     sam(), ss.subcycle(ss.small_noise_srk(SDE, 0.05 / 4), 4), ss.subcycle(ss.small_noise_srk(SDE, 0.05 / 2), 2)
 )
 D = {"d": ss.difference(F), "e": ss.of_member(F, 1), "x": ss.of_member(ss.coordinate(0), 0)}
+PAIRS = {name: averaged(phi) for name, phi in D.items()}
+FULL = ss.small_noise_srk(SDE, 0.05 / 2)
+NESTED = ss.coupled(ss.subcycle(ss.coupled(FULL, FULL), 2), ss.coupled(sam(), ss.subcycle(FULL, 2)))
 KERNELS = {
+    "antithetic": (antithetic(sam()), {"f": averaged(F)}),
+    "antithetic triple": (antithetic(TRIPLE), PAIRS),
+    "nested": (NESTED, {"f": lambda x: F(x[..., 1, 1, :]) - F(x[..., 0, 0, :]) + x[..., 1, 0, 0]}),
+    "linearised": (linearised(sam(), X, 20), {"f": controlled(F)}),
+    "linearised x4": (ss.subcycle(linearised(ss.small_noise_srk(SDE, 0.05 / 4), X, 80), 4), {"f": controlled(F)}),
+    "linearised minibatch": (linearised(sam(g=ss.MinibatchOracle(SIX, 2)), X, 20), {"f": controlled(F)}),
     "usam sde": (ss.euler_maruyama(mc23.usam_sde(ss.GaussianOracle(F, L), eta=0.05, rho=0.1), 0.05), WATCH),
     "sam sde x4": (ss.subcycle(ss.small_noise_srk(SDE, 0.05 / 4), 4), WATCH),
     "platen": (ss.platen(mc23.usam_sde(ss.GaussianOracle(F, L), eta=0.05, rho=0.1), 0.05), WATCH),
@@ -94,6 +104,14 @@ def test_starts_and_parts_of_a_run(start):
     a, b = both(sam(), x0, n=2500, seed=7, replicates=range(1024, 2500))
     assert apart(a, b) < 1e-12
     assert a.count[0] == 1476
+
+
+def test_a_linearised_kernel_runs_as_far_as_it_is_prepared():
+    kernel = linearised(sam(), X, 20)
+    run = partial(ss.simulate, kernel, X, observables={"f": controlled(F)}, n=10, engine="fused")
+    assert len(run(steps=20).steps) == 21
+    with pytest.raises(ValueError, match="steps must be at most 20, for which the kernel is prepared"):
+        run(steps=21)
 
 
 def test_float32_agrees_to_its_precision():

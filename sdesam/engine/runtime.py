@@ -14,6 +14,7 @@ from typing import Any
 from llvmlite import ir
 
 from .eager import UNIT
+from .printer import ARRAYS
 from .vectors import BYTE, INT64, POINTER, Builder, Vector, call, choose, loop, splat
 
 __all__ = ["EXITS", "row_length", "runtime_module"]
@@ -278,11 +279,11 @@ def _everyone(builder: Builder, mask: Any, size: Any) -> None:
 
 
 # ----------------------------------------------------------------- units
-_RUN = ir.FunctionType(ir.VoidType(), [POINTER] * 8 + [INT64] * 3)
+_RUN = ir.FunctionType(ir.VoidType(), [POINTER] * len(ARRAYS) + [INT64] * 4)
 DRIVE: dict[str, ir.Type] = {
     "run": ir.PointerType(_RUN),
     **dict.fromkeys(
-        ("constants", "tables", "shares", "scales", "start", "rng_start", "state", "rng", "values", "mask",
+        ("constants", "tables", "clock", "shares", "scales", "start", "rng_start", "state", "rng", "values", "mask",
          "scratch", "out"), POINTER,
     ),
     **dict.fromkeys(
@@ -309,8 +310,8 @@ def _drive(module: ir.Module, seed: Any, reduce: Any, exits: Any) -> None:
 
     def look(rows: Any, place: Any, count: Any, every: Any, size: Any) -> None:
         """Run to ``count`` saved steps and reduce them to the rows from ``place`` on."""
-        pointers = [a[n] for n in ("constants", "tables", "state", "rng", "values", "scratch", "shares", "scales")]
-        builder.call(a["run"], [*pointers, count, every, a["substeps"]])
+        begin = builder.mul(builder.sub(place, INT64(1)), every)  # nothing is stepped before the first look
+        builder.call(a["run"], [*(a[n] for n in ARRAYS), count, every, a["substeps"], begin])
         out = builder.gep(rows, [builder.mul(builder.mul(place, length), INT64(8))], source_etype=BYTE)
         with builder.if_else(watch) as (then, otherwise):
             with then:
