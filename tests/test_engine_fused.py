@@ -69,7 +69,8 @@ TRIPLE = ss.coupled(
 D = {"d": ss.difference(F), "e": ss.of_member(F, 1), "x": ss.of_member(ss.coordinate(0), 0)}
 PAIRS = {name: averaged(phi) for name, phi in D.items()}
 FULL = ss.small_noise_srk(SDE, 0.05 / 2)
-NESTED = ss.coupled(ss.subcycle(ss.coupled(FULL, FULL), 2), ss.coupled(sam(), ss.subcycle(FULL, 2)))
+QUARTER = ss.small_noise_srk(SDE, 0.05 / 4)
+NESTED = ss.coupled(ss.coupled(sam(), ss.subcycle(FULL, 2)), ss.subcycle(ss.coupled(QUARTER, QUARTER), 4))
 KERNELS = {
     "antithetic": (antithetic(sam()), {"f": averaged(F)}),
     "antithetic triple": (antithetic(TRIPLE), PAIRS),
@@ -114,6 +115,14 @@ def test_a_linearised_kernel_runs_as_far_as_it_is_prepared():
         run(steps=21)
 
 
+def test_a_linearised_kernel_keeps_its_clock_across_windows(monkeypatch):
+    kernel, watched = KERNELS["linearised x4"]
+    run = partial(ss.simulate, kernel, X, steps=20, observables=watched, n=300, engine="fused")
+    whole = run()
+    monkeypatch.setattr(cpu, "_WINDOW_BYTES", 1)
+    assert bits(whole) == bits(run())
+
+
 def test_float32_agrees_to_its_precision():
     a, b = both(sam(), X.float())
     assert 1e-9 < apart(a, b) < 1e-5
@@ -156,8 +165,11 @@ def test_one_start_and_equal_starts_are_the_same_run():
 
 
 def test_the_start_has_no_spread():
-    m = ss.simulate(sam(), X, steps=1, observables=WATCH, n=1100, engine="fused")
-    assert m.comoment[0].any() == 0
+    watched = WATCH | {"c": lambda x: 0 * x[..., 0] + 0.1}
+    m = ss.simulate(sam(), X, steps=1, observables=watched, n=1100, engine="fused")
+    assert not m.comoment[0].any()
+    assert not m.comoment[1, 2].any()
+    assert m.mean[1, 2] == 0.1
     assert m.low[0, 1] == m.high[0, 1] == m.mean[0, 1] == 1.0
 
 
