@@ -1,8 +1,18 @@
-"""Shapes and types are checked at run time in the tests; one torch thread a worker; hypothesis derandomised."""
+"""Shapes and types are checked at run time in the tests; one torch thread a worker; hypothesis derandomised.
+
+Not checked are the engine's modules that write code symbol by symbol: they hold no tensor of the user's, and their
+small functions are called a million times.
+"""
+
+from pathlib import Path
 
 from jaxtyping import install_import_hook
 
-install_import_hook("sdesam", "beartype.beartype")
+_PACKAGE = Path(__file__).parents[1] / "sdesam"
+_WRITERS = ("functions", "printer", "rules", "runtime", "scalars", "trace", "vectors")
+_CHECKED = [f"sdesam.{p.stem}" for p in _PACKAGE.glob("[!_]*") if p.stem != "engine"]
+_CHECKED += [f"sdesam.engine.{p.stem}" for p in (_PACKAGE / "engine").glob("[!_]*.py") if p.stem not in _WRITERS]
+install_import_hook(_CHECKED, "beartype.beartype")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -11,6 +21,14 @@ from hypothesis import settings  # noqa: E402
 torch.set_num_threads(1)
 settings.register_profile("suite", derandomize=True, deadline=None, max_examples=40)
 settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _compiled_here(tmp_path_factory):
+    """Compiled kernels go to a folder of this run, not to the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SDESAM_CACHE", str(tmp_path_factory.mktemp("compiled")))
+        yield
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -10,6 +10,7 @@ from cases import FINITE_SUM, LANDSCAPES, METHODS, SIX, points
 from scipy.special import ndtr
 
 import sdesam as ss
+from sdesam.controls import antithetic, averaged, controlled, linearised
 from sdesam.engine import choice, cpu, native
 from sdesam.engine.choice import fused_or_reason
 from sdesam.theory import linear
@@ -49,12 +50,12 @@ def apart(a, b):
 
 @pytest.mark.parametrize("name", LANDSCAPES)
 def test_fused_equals_eager_on(name):
-    """Every landscape x method, 20 steps: only rounding differs, 1e-12."""
+    """Every landscape x method, 8 steps: only rounding differs, 1e-12."""
     f = LANDSCAPES[name]
     for update in METHODS:
         kernel = method(update, ss.GaussianOracle(f, 0.1), eta=0.02)
         watched = {"f": f} if update == "sam" else {f"x[{i}]": ss.coordinate(i) for i in range(2)}
-        a, b = both(kernel, points(f) / 2, observables=watched, n=100, save_every=10)
+        a, b = both(kernel, points(f) / 2, observables=watched, n=100, steps=8, save_every=4)
         assert (a.engine, b.engine) == ("eager", "fused")
         assert apart(a, b) < 1e-12, update
 
@@ -66,7 +67,17 @@ TRIPLE = ss.coupled(
     sam(), ss.subcycle(ss.small_noise_srk(SDE, 0.05 / 4), 4), ss.subcycle(ss.small_noise_srk(SDE, 0.05 / 2), 2)
 )
 D = {"d": ss.difference(F), "e": ss.of_member(F, 1), "x": ss.of_member(ss.coordinate(0), 0)}
+PAIRS = {name: averaged(phi) for name, phi in D.items()}
+FULL = ss.small_noise_srk(SDE, 0.05 / 2)
+QUARTER = ss.small_noise_srk(SDE, 0.05 / 4)
+NESTED = ss.coupled(ss.coupled(sam(), ss.subcycle(FULL, 2)), ss.subcycle(ss.coupled(QUARTER, QUARTER), 4))
 KERNELS = {
+    "antithetic": (antithetic(sam()), {"f": averaged(F)}),
+    "antithetic triple": (antithetic(TRIPLE), PAIRS),
+    "nested": (NESTED, {"f": lambda x: F(x[..., 1, 1, :]) - F(x[..., 0, 0, :]) + x[..., 1, 0, 0]}),
+    "linearised": (linearised(sam(), X, 20), {"f": controlled(F)}),
+    "linearised x4": (ss.subcycle(linearised(ss.small_noise_srk(SDE, 0.05 / 4), X, 80), 4), {"f": controlled(F)}),
+    "linearised minibatch": (linearised(sam(g=ss.MinibatchOracle(SIX, 2)), X, 20), {"f": controlled(F)}),
     "usam sde": (ss.euler_maruyama(mc23.usam_sde(ss.GaussianOracle(F, L), eta=0.05, rho=0.1), 0.05), WATCH),
     "sam sde x4": (ss.subcycle(ss.small_noise_srk(SDE, 0.05 / 4), 4), WATCH),
     "platen": (ss.platen(mc23.usam_sde(ss.GaussianOracle(F, L), eta=0.05, rho=0.1), 0.05), WATCH),
@@ -94,6 +105,22 @@ def test_starts_and_parts_of_a_run(start):
     a, b = both(sam(), x0, n=2500, seed=7, replicates=range(1024, 2500))
     assert apart(a, b) < 1e-12
     assert a.count[0] == 1476
+
+
+def test_a_linearised_kernel_runs_as_far_as_it_is_prepared():
+    kernel = linearised(sam(), X, 20)
+    run = partial(ss.simulate, kernel, X, observables={"f": controlled(F)}, n=10, engine="fused")
+    assert len(run(steps=20).steps) == 21
+    with pytest.raises(ValueError, match="steps must be at most 20, for which the kernel is prepared"):
+        run(steps=21)
+
+
+def test_a_linearised_kernel_keeps_its_clock_across_windows(monkeypatch):
+    kernel, watched = KERNELS["linearised x4"]
+    run = partial(ss.simulate, kernel, X, steps=20, observables=watched, n=300, engine="fused")
+    whole = run()
+    monkeypatch.setattr(cpu, "_WINDOW_BYTES", 1)
+    assert bits(whole) == bits(run())
 
 
 def test_float32_agrees_to_its_precision():
@@ -138,8 +165,11 @@ def test_one_start_and_equal_starts_are_the_same_run():
 
 
 def test_the_start_has_no_spread():
-    m = ss.simulate(sam(), X, steps=1, observables=WATCH, n=1100, engine="fused")
-    assert m.comoment[0].any() == 0
+    watched = WATCH | {"c": lambda x: 0 * x[..., 0] + 0.1}
+    m = ss.simulate(sam(), X, steps=1, observables=watched, n=1100, engine="fused")
+    assert not m.comoment[0].any()
+    assert not m.comoment[1, 2].any()
+    assert m.mean[1, 2] == 0.1
     assert m.low[0, 1] == m.high[0, 1] == m.mean[0, 1] == 1.0
 
 

@@ -18,7 +18,7 @@ from ..statistics import Moments
 from .eager import UNIT, Start
 from .models import Model
 from .native import Code, compiled
-from .printer import SLOT, module_of, numbers_of
+from .printer import ARRAYS, SLOT, module_of, numbers_of
 from .runtime import DRIVE, EXITS, row_length, runtime_module
 from .streams import Streams, seed_hash
 
@@ -41,7 +41,7 @@ class Fused:
     model : the lists
     code : machine code of its ``run``
     dtype : float64 or float32
-    constants, tables, shares, scales : what the code reads at run time
+    constants, tables, clock, shares, scales : what the code reads at run time
     """
 
     model: Model
@@ -49,6 +49,7 @@ class Fused:
     dtype: np.dtype
     constants: np.ndarray
     tables: np.ndarray
+    clock: np.ndarray
     shares: np.ndarray
     scales: np.ndarray
 
@@ -68,6 +69,7 @@ class Fused:
                 kind,
                 np.array([c for p in programs for c in p.constants] or [0.0]).astype(kind),
                 np.array([v for p in programs for t in p.tables for v in t] or [0.0]).astype(kind),
+                np.ascontiguousarray(model.clock.numpy(), kind),
                 shares,
                 np.sqrt(shares).astype(kind),
             )
@@ -117,6 +119,7 @@ def fused_moments(
     UndefinedObservable
         When an observable is NaN at a finite position.
     """
+    _require_prepared(fused, saved)
     common = None if x0 is None else _state_of(fused, x0.expand(UNIT, -1).clone())
 
     def run(node: tuple[int, int]) -> tuple[int, int, Moments]:
@@ -165,6 +168,14 @@ def fused_exits(
 
 class UndefinedObservable(ValueError):
     """An observable was NaN at a finite position; the eager engine names it and the position."""
+
+
+def _require_prepared(fused: Fused, saved: np.ndarray) -> None:
+    needed, rows = int(saved[-1]) * fused.model.substeps, len(fused.clock)
+    if fused.clock.shape[1] and needed >= rows:
+        raise ValueError(
+            f"steps must be at most {(rows - 1) // fused.model.substeps}, for which the kernel is prepared."
+        )
 
 
 def _work(fused: Fused, saved: np.ndarray) -> int:
@@ -222,8 +233,8 @@ def _run_units(
     window = int(max(1, min(len(saved) - 1, _WINDOW_BYTES // (8 * UNIT * (1 + K)))))
     out = np.zeros((units, len(saved), EXITS if exits else row_length(K)))
     memory = {
-        "constants": fused.constants, "tables": fused.tables, "shares": fused.shares, "scales": fused.scales,
-        "start": starts, "rng_start": generators, "out": out,
+        "constants": fused.constants, "tables": fused.tables, "clock": fused.clock,
+        "shares": fused.shares, "scales": fused.scales, "start": starts, "rng_start": generators, "out": out,
         "state": _aligned(state_bytes), "rng": _aligned(16 * UNIT), "mask": _aligned(8 * UNIT),
         "values": _aligned(8 * UNIT * window * (1 + K)), "scratch": _aligned(SLOT * fused.code.slots),
     }  # fmt: skip
@@ -273,19 +284,20 @@ def fused_values(fused: Fused, start: Start, replicates: range, *, saved: np.nda
 
     For paths and for tests: memory grows with replicates and steps.
     """
-    kinds = [ctypes.c_void_p] * 8 + [ctypes.c_int64] * 3
+    kinds = [ctypes.c_void_p] * len(ARRAYS) + [ctypes.c_int64] * 4
     run = ctypes.CFUNCTYPE(None, *kinds)(fused.code.address("run"))
     rows = len(fused.model.observe.outputs)
     found = []
     for first in range(replicates.start, replicates.stop, UNIT):
         states, generators = _starts(fused, start, first // UNIT, 1, seed)
         begin, rest = _aligned(8 * UNIT * rows), _aligned(8 * UNIT * rows * max(1, len(saved) - 1))
-        scratch = _aligned(SLOT * fused.code.slots)
-        arrays = [fused.constants, fused.tables, states, generators, begin, scratch, fused.shares, fused.scales]
-        run(*(a.ctypes.data for a in arrays), 1, 0, fused.model.substeps)
-        if len(saved) > 1:
-            arrays[4] = rest
-            run(*(a.ctypes.data for a in arrays), len(saved) - 1, _interval(saved), fused.model.substeps)
+        arrays = {
+            "constants": fused.constants, "tables": fused.tables, "clock": fused.clock, "shares": fused.shares,
+            "scales": fused.scales, "state": states, "rng": generators, "scratch": _aligned(SLOT * fused.code.slots),
+        }  # fmt: skip
+        for values, saves, every in ((begin, 1, 0), (rest, len(saved) - 1, _interval(saved))):
+            arrays["values"] = values
+            run(*(arrays[name].ctypes.data for name in ARRAYS), saves, every, fused.model.substeps, 0)
         values = np.concatenate([begin.view(np.float64), rest.view(np.float64)]).reshape(-1, rows, UNIT)
         found.append(values[: len(saved), :, : replicates.stop - first])
     return np.concatenate(found, axis=2)

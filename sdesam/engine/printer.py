@@ -17,15 +17,20 @@ from llvmlite import ir
 from ..noise import Noise, Normal
 from .eager import UNIT
 from .functions import FUNCTIONS, draw
-from .models import Model, size_of
+from .members import size_of
+from .models import Model
 from .scalars import COMPARISONS, TRANSCENDENTAL, Program
 from .vectors import BYTE, INT64, POINTER, Builder, Vector, call, choose, loop, root, splat
 
-__all__ = ["SLOT", "module_of", "numbers_of"]
+__all__ = ["ARRAYS", "SLOT", "module_of", "numbers_of"]
 
 SLOT = 512  # bytes: 64 float64 or 128 float32 lanes
+ARRAYS = ("constants", "tables", "clock", "state", "rng", "values", "scratch", "shares", "scales")  # what ``run`` gets
 _VECTOR = 64  # bytes of the vectors written; narrower machines split them
 _LONGEST = 400  # operations of one loop: a longer one spills more than a cut costs
+_CHAINED = 4  # operations for each one on the longest path: a list with fewer waits for its own results
+_LONGEST_CHAINED = 100  # operations of one loop there
+_TOGETHER = 2  # vectors in the loops of such a list, and of the noise, so that the processor finds other work
 _FAST = ("reassoc", "contract")
 _STREAM = 4  # slots of a generator's state
 _SELECTED = 64  # entries of a table that is read by a tree of selections
@@ -55,14 +60,19 @@ class _Group:
     def __init__(self, builder: Builder, bits: int, pointers: dict[str, ir.Argument]) -> None:
         self.builder, self.bits, self.pointers = builder, bits, pointers
         self.float = ir.DoubleType() if bits == 64 else ir.FloatType()
-        self.width = 8 * _VECTOR // bits
+        self.width = self._one = 8 * _VECTOR // bits
         self.lanes = 8 * SLOT // bits
         self.place: Any = INT64(0)
+        self.now: Any = None  # the clock's row of the current draw
         self.most = 0
 
     def each(self, name: str) -> AbstractContextManager[Any]:
         """The loop over the group's lanes, a vector at a time."""
         return loop(self.builder, INT64(self.lanes // self.width), name)
+
+    def together(self, vectors: int) -> None:
+        """Take this many vectors at a time in the loops to come."""
+        self.width = vectors * self._one
 
     def address(self, base: Any, offset: Any) -> Any:
         """A pointer ``offset`` bytes further."""
@@ -116,11 +126,13 @@ class _Printer:
         self.constants = constants
         lengths = [len(t) for t in program.tables]
         self.tables = [tables + sum(lengths[:i]) for i in range(len(lengths))]
-        self.segments = _segments(program)
+        self.chained = program.length < _CHAINED * program.depth
+        self.segments = _segments(program, _LONGEST_CHAINED if self.chained else _LONGEST)
         self.temporary = _temporaries(program, self.segments, free)
 
     def write(self, finish: Callable[[list[Vector]], None]) -> None:
         """All loops; ``finish`` gets the outputs inside the last one."""
+        self.group.together(_TOGETHER if self.chained else 1)
         for segment in self.segments:
             with self.group.each("lanes") as place:
                 self.group.place = place
@@ -132,6 +144,7 @@ class _Printer:
                         self.group.store(self.temporary[node], self._values[node])
                 if segment is self.segments[-1]:
                     finish([self._value(o) for o in self.program.outputs])
+        self.group.together(1)
 
     def _value(self, node: int) -> Vector:
         if node not in self._values:
@@ -145,6 +158,8 @@ class _Printer:
             return self.group.literal(args[0])
         if op == "constant":
             return self.group.splat(self.group.pointers["constants"], self.constants + args[0])
+        if op == "input" and args[0] >= len(self.inputs):
+            return self.group.splat(self.group.now, args[0] - len(self.inputs))
         slot = self.inputs[args[0]] if op == "input" else self.temporary[node]
         if kind == "f":
             return self.group.load(slot)
@@ -201,14 +216,14 @@ _ARITHMETIC: dict[str, Callable[..., Vector]] = {
 }
 
 
-def _segments(program: Program) -> list[list[int]]:
-    """Operations in order, cut after every transcendental function and after the longest run; never empty."""
+def _segments(program: Program, longest: int) -> list[list[int]]:
+    """Operations in order, cut after every transcendental function and after ``longest`` others; never empty."""
     segments: list[list[int]] = [[]]
     for i, (op, _) in enumerate(program.nodes):
         if op in ("input", "literal", "constant"):
             continue
         segments[-1].append(i)
-        if op in TRANSCENDENTAL or len(segments[-1]) >= _LONGEST:
+        if op in TRANSCENDENTAL or len(segments[-1]) >= longest:
             segments.append([])
     return segments
 
@@ -237,8 +252,8 @@ def _temporaries(program: Program, segments: list[list[int]], free: int) -> dict
 
 # ----------------------------------------------------------------- the whole model
 _RUN = [
-    *((name, POINTER) for name in ("constants", "tables", "state", "rng", "values", "scratch", "shares", "scales")),
-    *((name, INT64) for name in ("saves", "save_every", "substeps")),
+    *((name, POINTER) for name in ARRAYS),
+    *((name, INT64) for name in ("saves", "save_every", "substeps", "begin")),
 ]  # fmt: skip
 
 
@@ -257,11 +272,13 @@ def module_of(model: Model, bits: int) -> tuple[str, int]:
         _exchange(group, slots, g, load=True)
         with loop(builder, arguments["saves"], "save") as save:
             with (
-                loop(builder, arguments["save_every"], "step"),
+                loop(builder, arguments["save_every"], "step") as step,
                 loop(builder, arguments["substeps"], "substep") as substep,
             ):
+                _look_at_clock(group, model, save, step, substep)
                 _write_noise(group, model, slots)
                 _write_members(group, model, slots, substep)
+            _look_at_clock(group, model, builder.add(save, INT64(1)), INT64(0), INT64(0))
             _write_observables(group, model, slots, g, save, K)
         _exchange(group, slots, g, load=False)
     builder.ret_void()
@@ -269,6 +286,15 @@ def module_of(model: Model, bits: int) -> tuple[str, int]:
     head, body = str(module).split('define void @"run"(', 1)
     signature, rest = body.split("\n", 1)
     return f'{head}define void @"run"({signature} {attributes}\n{rest}', group.most + 1
+
+
+def _look_at_clock(group: _Group, model: Model, save: Any, step: Any, substep: Any) -> None:
+    """Row ((begin + save·save_every + step)·substeps + substep) of the clock."""
+    builder, p, width = group.builder, group.pointers, model.clock.shape[1]
+    if width:
+        steps = builder.add(builder.add(p["begin"], builder.mul(save, p["save_every"])), step)
+        row = builder.add(builder.mul(steps, p["substeps"]), substep)
+        group.now = group.address(p["clock"], builder.mul(row, INT64(width * group.bits // 8)))
 
 
 def numbers_of(model: Model) -> int:
@@ -315,6 +341,7 @@ def _write_noise(group: _Group, model: Model, slots: _Slots) -> None:
 
 
 def _write_draw(group: _Group, noise: Noise, slot: int, further: Any = None) -> None:
+    group.together(_TOGETHER)
     with group.each("noise") as place:
         group.place = place
         state = [Vector(group.builder, group.load(i, ir.IntType(32)).value) for i in range(_STREAM)]
@@ -322,6 +349,7 @@ def _write_draw(group: _Group, noise: Noise, slot: int, further: Any = None) -> 
             group.store(slot + i, value, further)
         for i, s in enumerate(state):
             group.store(i, s)
+    group.together(1)
 
 
 def _write_members(group: _Group, model: Model, slots: _Slots, substep: Any) -> None:
@@ -334,7 +362,7 @@ def _write_members(group: _Group, model: Model, slots: _Slots, substep: Any) -> 
             write(noises)
         else:
             sums = [slots.sums[i] + k for k in range(len(noises))]
-            _add_shares(group, noises, sums)
+            _add_shares(group, noises, sums, member.sign)
             share = builder.load(group.address(group.pointers["shares"], 8 * i), typ=INT64)
             count = builder.add(substep, INT64(1))
             complete = builder.icmp_signed("==", builder.srem(count, share), INT64(0))
@@ -356,11 +384,11 @@ def _member_writer(
     return lambda noises: _Printer(group, program, constants, tables, [*states, *noises], free).write(finish)
 
 
-def _add_shares(group: _Group, noises: list[int], sums: list[int]) -> None:
+def _add_shares(group: _Group, noises: list[int], sums: list[int], sign: int) -> None:
     with group.each("share") as place:
         group.place = place
         for a, b in zip(noises, sums, strict=True):
-            group.store(b, group.load(a) + group.load(b))
+            group.store(b, group.load(b) + group.load(a) if sign > 0 else group.load(b) - group.load(a))
 
 
 def _scale_sums(group: _Group, sums: list[int], member: int) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from llvmlite import ir
 
 from .eager import UNIT
+from .printer import ARRAYS
 from .vectors import BYTE, INT64, POINTER, Builder, Vector, call, choose, loop, splat
 
 __all__ = ["EXITS", "row_length", "runtime_module"]
@@ -141,7 +142,8 @@ def _reduce(module: ir.Module) -> Any:
     K = a["K"]
     rows, square = builder.add(K, INT64(1)), builder.mul(K, K)
     length = builder.add(builder.add(INT64(2), builder.mul(INT64(5), K)), square)
-    total, other, low, high = (_Row(builder, s) for s in (0.0, 0.0, math.inf, -math.inf))
+    total, other, cubes, fourths = (_Row(builder, 0.0) for _ in range(4))
+    low, high = _Row(builder, math.inf), _Row(builder, -math.inf)
     with loop(builder, a["saves"], "save") as save:
         values = _at(builder, a["values"], (builder.mul(save, rows), _ROW))
         out = _at(builder, a["out"], (builder.mul(save, length), 8))
@@ -154,8 +156,8 @@ def _reduce(module: ir.Module) -> Any:
         first = _at(builder, out, (INT64(2), 8))
         with loop(builder, K, "column") as k:
             row = _at(builder, values, (builder.add(k, INT64(1)), _ROW))
-            _mean(builder, a["mask"], row, divisor, total, _at(builder, first, (k, 8)))
-            _powers(builder, a["mask"], row, k, K, first, (total, other, low, high))
+            centre = _extent(builder, a["mask"], row, divisor, k, K, first, (total, low, high))
+            _powers(builder, a["mask"], row, divisor, k, K, first, centre, (total, cubes, fourths))
         with loop(builder, K, "left") as k, loop(builder, builder.sub(K, k), "right") as more:
             j = builder.add(k, more)
             total.clear()
@@ -200,45 +202,46 @@ def _find_mask(builder: Builder, a: dict, values: Any, total: _Row, other: _Row)
         other.put(other.get() + nan.get())
 
 
-def _masked(builder: Builder, mask: Any, i: Any, value: Vector) -> Vector:
-    """The value where it counts, else 0: never a product, since 0·inf is NaN."""
-    return choose(_load(builder, mask, (i, 8 * _LANES)).compare("ne", 0.0), value, 0.0)
-
-
-def _mean(builder: Builder, mask: Any, row: Any, divisor: Any, total: _Row, out: Any) -> None:
-    """The sum over the count, then once more over what is left, which removes its rounding."""
-    builder.store(_DOUBLE(0.0), out)
-    with loop(builder, INT64(2), "pass"):
-        total.clear()
-        so_far = builder.load(out, typ=_DOUBLE)
-        with loop(builder, INT64(UNIT // _LANES), "lanes") as i:
-            value = _load(builder, row, (i, 8 * _LANES))
-            centred = value - value.new(_spread(builder, so_far, _WIDE))
-            total.put(total.get() + _masked(builder, mask, i, centred))
-        builder.store(builder.fadd(so_far, builder.fdiv(total.joined(_added), divisor)), out)
-
-
-def _powers(
-    builder: Builder, mask: Any, row: Any, k: Any, K: Any, first: Any, sums: tuple[_Row, _Row, _Row, _Row]
-) -> None:
-    """Third and fourth powers, lowest and highest; the centred values stay in the row."""
-    cubes, fourths, low, high = sums
+def _extent(
+    builder: Builder, mask: Any, row: Any, divisor: Any, k: Any, K: Any, first: Any, sums: tuple[_Row, _Row, _Row]
+) -> Any:
+    """Lowest and highest; returns where to centre: at the mean up to rounding, and at the value that all share."""
+    total, low, high = sums
     for s in sums:
         s.clear()
-    mean = builder.load(_at(builder, first, (k, 8)), typ=_DOUBLE)
     with loop(builder, INT64(UNIT // _LANES), "lanes") as i:
         value = _load(builder, row, (i, 8 * _LANES))
         kept = _load(builder, mask, (i, 8 * _LANES)).compare("ne", 0.0)
-        centred = choose(kept, value - value.new(_spread(builder, mean, _WIDE)), 0.0)
-        square = centred * centred
-        cubes.put(cubes.get() + square * centred)
-        fourths.put(fourths.get() + square * square)
+        total.put(total.get() + choose(kept, value, 0.0))
         low.put(_smaller(low.get(), choose(kept, value, math.inf)))
         high.put(_larger(high.get(), choose(kept, value, -math.inf)))
+    lowest, highest = low.joined(_smaller), high.joined(_larger)
+    for n, end in ((3, lowest), (4, highest)):
+        builder.store(end, _at(builder, first, (builder.add(builder.mul(INT64(n), K), k), 8)))
+    mean = builder.fdiv(total.joined(_added), divisor)
+    return builder.select(builder.fcmp_ordered("==", lowest, highest), lowest, mean)
+
+
+def _powers(
+    builder: Builder, mask: Any, row: Any, divisor: Any, k: Any, K: Any, first: Any, centre: Any,
+    sums: tuple[_Row, _Row, _Row],
+) -> None:  # fmt: skip
+    """The mean, without the centre's rounding; third and fourth powers.  The centred values stay in the row."""
+    total, cubes, fourths = sums
+    for s in sums:
+        s.clear()
+    with loop(builder, INT64(UNIT // _LANES), "lanes") as i:
+        value = _load(builder, row, (i, 8 * _LANES))
+        kept = _load(builder, mask, (i, 8 * _LANES)).compare("ne", 0.0)
+        centred = choose(kept, value - value.new(_spread(builder, centre, _WIDE)), 0.0)
+        square = centred * centred
+        total.put(total.get() + centred)
+        cubes.put(cubes.get() + square * centred)
+        fourths.put(fourths.get() + square * square)
         builder.store(centred.value, _at(builder, row, (i, 8 * _LANES)), align=64)
-    for n, (s, combine) in enumerate(zip(sums, (_added, _added, _smaller, _larger), strict=True), 1):
-        place = builder.add(builder.mul(INT64(n), K), k)
-        builder.store(s.joined(combine), _at(builder, first, (place, 8)))
+    mean = builder.fadd(centre, builder.fdiv(total.joined(_added), divisor))
+    for n, value in enumerate((mean, cubes.joined(_added), fourths.joined(_added))):
+        builder.store(value, _at(builder, first, (builder.add(builder.mul(INT64(n), K), k), 8)))
 
 
 # ----------------------------------------------------------------- exits
@@ -276,11 +279,11 @@ def _everyone(builder: Builder, mask: Any, size: Any) -> None:
 
 
 # ----------------------------------------------------------------- units
-_RUN = ir.FunctionType(ir.VoidType(), [POINTER] * 8 + [INT64] * 3)
+_RUN = ir.FunctionType(ir.VoidType(), [POINTER] * len(ARRAYS) + [INT64] * 4)
 DRIVE: dict[str, ir.Type] = {
     "run": ir.PointerType(_RUN),
     **dict.fromkeys(
-        ("constants", "tables", "shares", "scales", "start", "rng_start", "state", "rng", "values", "mask",
+        ("constants", "tables", "clock", "shares", "scales", "start", "rng_start", "state", "rng", "values", "mask",
          "scratch", "out"), POINTER,
     ),
     **dict.fromkeys(
@@ -307,8 +310,8 @@ def _drive(module: ir.Module, seed: Any, reduce: Any, exits: Any) -> None:
 
     def look(rows: Any, place: Any, count: Any, every: Any, size: Any) -> None:
         """Run to ``count`` saved steps and reduce them to the rows from ``place`` on."""
-        pointers = [a[n] for n in ("constants", "tables", "state", "rng", "values", "scratch", "shares", "scales")]
-        builder.call(a["run"], [*pointers, count, every, a["substeps"]])
+        begin = builder.mul(builder.sub(place, INT64(1)), every)  # nothing is stepped before the first look
+        builder.call(a["run"], [*(a[n] for n in ARRAYS), count, every, a["substeps"], begin])
         out = builder.gep(rows, [builder.mul(builder.mul(place, length), INT64(8))], source_etype=BYTE)
         with builder.if_else(watch) as (then, otherwise):
             with then:

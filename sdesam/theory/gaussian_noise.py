@@ -131,7 +131,7 @@ def _functions(d: int) -> HalfLineInterpolant:
     return interpolate(
         [j, along, residual_across, residual_along],
         decay=(0.5, 1.5, 0.0, 0.0),
-        scale=d / 2 + 4.0,
+        scale=d + 8.0,
         tolerances=(TOLERANCE, TOLERANCE, RESIDUAL_TOLERANCE, RESIDUAL_TOLERANCE),
     )
 
