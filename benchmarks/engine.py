@@ -86,7 +86,7 @@ def eager(kernel: ss.Kernel, d: int, watched: dict, real: str, n: int, steps: in
 def contenders(name: str, real: str, quick: bool) -> dict[str, tuple[Job, int]]:
     """A job and its path-steps for each column; a library that is not installed has none."""
     kernel, d, watched = kernels()[name]
-    n, few, steps = (2**12, 2**10, 10) if quick else (2**18 // d, 2**15 // d, 64)
+    n, few, steps = (2**12, 2**10, 10) if quick else (2**18 // d, 2**14, 64)
     jobs: dict[str, tuple[Job | None, int]] = {
         "fused": (fused(kernel, d, watched, real, n, steps, steps), n * steps),
         "fused, every step": (fused(kernel, d, watched, real, n, steps, 1), n * steps),

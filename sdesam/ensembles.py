@@ -102,10 +102,10 @@ def simulate(
         raise ValueError("observables must name at least one function, got an empty mapping.")
     edges = _edges(histograms or {}, names)
     saved = _saved_steps(steps, save_every)
-    work, no = float(n) * steps * kernel.substeps, "histograms are counted by the eager engine only" if edges else ""
-    fused = fused_or_none(kernel, x0, observables, internals or {}, engine, work, no)
+    work = float(n) * steps * kernel.substeps
+    fused = fused_or_none(kernel, x0, observables, internals or {}, engine, work)
     if fused is not None:
-        total = _run_fused(fused, kernel, x0, start, chosen, names, saved, seed, progress)
+        total = _run_fused(fused, kernel, x0, start, chosen, names, saved, edges, seed, progress)
         if total is not None:
             return _reported(kernel, x0, total, len(chosen))
     tree: Tree[Moments] = Tree()
@@ -158,12 +158,11 @@ def fused_or_none(
     internals: Mapping[str, Callable[[Any], Tensor]],
     engine: str,
     work: float,
-    refusal: str = "",
 ) -> Fused | None:
     """The compiled kernel, or None where the eager engine runs; raises where "fused" was asked for in vain."""
     if engine == "eager" or (engine == "auto" and work < WORTHWHILE):
         return None
-    found = refusal or fused_or_reason(kernel, _one_point(x0), observables, internals)
+    found = fused_or_reason(kernel, _one_point(x0), observables, internals)
     if isinstance(found, Fused):
         return found
     if engine == "fused":
@@ -189,6 +188,7 @@ def _run_fused(
     chosen: range,
     names: tuple[str, ...],
     saved: np.ndarray,
+    edges: Mapping[str, np.ndarray],
     seed: int,
     progress: bool,
 ) -> Moments | None:
@@ -197,7 +197,7 @@ def _run_fused(
         with reporting(progress, len(chosen), kernel.name) as advance:
             return fused_moments(
                 fused, common_start(x0), start, chosen, names=names, saved=saved,
-                dt=float(kernel.dt), seed=seed, advance=advance,
+                dt=float(kernel.dt), seed=seed, edges=edges, advance=advance,
             )  # fmt: skip
     except UndefinedObservable:
         return None

@@ -173,6 +173,17 @@ def test_the_start_has_no_spread():
     assert m.low[0, 1] == m.high[0, 1] == m.mean[0, 1] == 1.0
 
 
+def test_histograms_are_those_of_the_eager_engine():
+    edges = {"x": np.linspace(-0.5, 1.5, 9).tolist(), "f": [0.01, 0.05, 0.2]}
+    a, b = both(sam(0.2, g=ss.GaussianOracle(F, 1.0)), n=5000, save_every=5, histograms=edges)
+    assert b.engine == "fused"
+    for name, e in edges.items():
+        np.testing.assert_array_equal(a.histograms[name], b.histograms[name])
+        assert b.histograms[name].shape == (5, len(e) + 1)
+        assert (b.histograms[name][-1] > 0).all()
+        np.testing.assert_array_equal(b.edges[name], e)
+
+
 # ----------------------------------------------------------------- divergence
 def test_divergence_is_counted_as_by_the_eager_engine():
     """A quartic with a step far too long: some replicates overflow, others stay; f overflows before x does."""
@@ -230,8 +241,6 @@ def test_auto_falls_back_and_fused_refuses_with_the_reason():
     assert run(observables=WATCH, steps=5, n=500).engine == "eager"  # too short to compile for
     with pytest.raises(ValueError, match=r"engine='fused' cannot run this: observables b does not trace"):
         run(observables={"b": branching}, steps=2, n=10, engine="fused")
-    with pytest.raises(ValueError, match="histograms are counted by the eager engine only"):
-        run(observables=WATCH, steps=2, n=10, engine="fused", histograms={"f": [0.0, 1.0]})
 
 
 def test_long_lists_are_refused_with_their_length(monkeypatch):

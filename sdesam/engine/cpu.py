@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -102,6 +102,7 @@ def fused_moments(
     saved: np.ndarray,
     dt: float,
     seed: int,
+    edges: Mapping[str, np.ndarray] | None = None,
     threads: int | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Moments:
@@ -111,6 +112,7 @@ def fused_moments(
     ----------
     x0 : the common start (d,), or None where ``start`` gives each its own
     replicates : a range that starts at a whole unit
+    edges : of the observables' histograms
     threads : torch's number of threads by default; results do not depend on it
     advance : told the number of replicates done
 
@@ -120,18 +122,19 @@ def fused_moments(
         When an observable is NaN at a finite position.
     """
     _require_prepared(fused, saved)
+    bins = _Bins.of(names, edges or {})
     common = None if x0 is None else _state_of(fused, x0.expand(UNIT, -1).clone())
 
     def run(node: tuple[int, int]) -> tuple[int, int, Moments]:
-        rows = _run_units(fused, common, start, node, replicates.stop, saved=saved, K=len(names), seed=seed)
+        rows = _run_units(fused, common, start, node, replicates.stop, saved=saved, K=len(names), seed=seed, bins=bins)
         if rows[..., 1].any():
             raise UndefinedObservable("an observable is NaN at a finite position")
         sizes = np.clip(replicates.stop - UNIT * np.arange(node[0], sum(node)), 0, UNIT)
-        return (*node, _folded(_moments(rows, sizes, names, np.tile(saved, len(rows)), dt), len(saved)))
+        return (*node, _folded(_moments(rows, sizes, names, np.tile(saved, len(rows)), dt, bins), len(saved)))
 
     tree: Tree[Moments] = Tree()
     for begin, count, sums in _in_order(
-        run, replicates, len(saved) * row_length(len(names)), _work(fused, saved), threads
+        run, replicates, len(saved) * row_length(len(names), len(bins.edges)), _work(fused, saved), threads
     ):
         tree.add(begin, count, sums)
         if advance is not None:
@@ -222,6 +225,7 @@ def _run_units(
     K: int,
     seed: int,
     exits: bool = False,
+    bins: _Bins | None = None,
 ) -> np.ndarray:
     """Rows of sums (units, saved, row_length) of a node of units, or rows of exits."""
     first, units = node
@@ -231,10 +235,12 @@ def _run_units(
     else:
         starts, generators = common, None
     window = int(max(1, min(len(saved) - 1, _WINDOW_BYTES // (8 * UNIT * (1 + K)))))
-    out = np.zeros((units, len(saved), EXITS if exits else row_length(K)))
+    bins = bins or _Bins.of(("",) * K, {})
+    out = np.zeros((units, len(saved), EXITS if exits else row_length(K, len(bins.edges))))
     memory = {
         "constants": fused.constants, "tables": fused.tables, "clock": fused.clock,
         "shares": fused.shares, "scales": fused.scales, "start": starts, "rng_start": generators, "out": out,
+        "edges": bins.edges, "bounds": bins.bounds,
         "state": _aligned(state_bytes), "rng": _aligned(16 * UNIT), "mask": _aligned(8 * UNIT),
         "values": _aligned(8 * UNIT * window * (1 + K)), "scratch": _aligned(SLOT * fused.code.slots),
     }  # fmt: skip
@@ -243,7 +249,7 @@ def _run_units(
         "stop": stop, "saves": len(saved), "save_every": _interval(saved), "substeps": fused.model.substeps,
         "window": window, "K": K, "state_bytes": state_bytes,
         "start_stride": 0 if common is not None else state_bytes, "given": int(common is None),
-        "watch_exits": int(exits),
+        "watch_exits": int(exits), "E": len(bins.edges),
     }  # fmt: skip
     addresses = {name: None if a is None else a.ctypes.data for name, a in memory.items()}
     _drive()(*({**addresses, **numbers}[name] for name in DRIVE))
@@ -311,19 +317,48 @@ def _folded(level: Moments, S: int) -> Moments:
     return level
 
 
-def _moments(rows: np.ndarray, sizes: np.ndarray, names: tuple[str, ...], steps: np.ndarray, dt: float) -> Moments:
+def _moments(
+    rows: np.ndarray, sizes: np.ndarray, names: tuple[str, ...], steps: np.ndarray, dt: float, bins: _Bins
+) -> Moments:
     """Rows of sums (units, S, row_length) as moments at units·S "steps"."""
     K = len(names)
     flat = rows.reshape(-1, rows.shape[-1])
     mean, m3, m4, low, high = (flat[:, 2 + i * K : 2 + (i + 1) * K] for i in range(5))
-    count = flat[:, 0].astype(np.int64)
+    count, last = flat[:, 0].astype(np.int64), row_length(K)
     return Moments(
         names=names, steps=steps, dt=dt, count=count, nonfinite=np.repeat(sizes, rows.shape[1]) - count, mean=mean,
-        comoment=flat[:, 2 + 5 * K :].reshape(-1, K, K), m3=m3, m4=m4, low=low, high=high,
+        comoment=flat[:, 2 + 5 * K : last].reshape(-1, K, K), m3=m3, m4=m4, low=low, high=high,
+        histograms=bins.histograms(count, flat[:, last:]), edges=bins.named,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Bins:
+    """Edges of histograms, column after column; those of column k are ``edges[bounds[k] : bounds[k + 1]]``."""
+
+    named: Mapping[str, np.ndarray]
+    places: Mapping[str, int]
+    edges: np.ndarray
+    bounds: np.ndarray
+
+    @classmethod
+    def of(cls, names: tuple[str, ...], named: Mapping[str, np.ndarray]) -> _Bins:
+        """Of the observables that have a histogram."""
+        columns = [np.asarray(named.get(name, ()), float) for name in names]
+        bounds = np.cumsum([0, *map(len, columns)], dtype=np.int64)
+        return cls(named, {name: names.index(name) for name in named}, np.concatenate(columns), bounds)
+
+    def histograms(self, count: np.ndarray, above: np.ndarray) -> dict[str, np.ndarray]:
+        """Counts below, between and above the edges, from how many values are at or above each."""
+        found = {}
+        for name, k in self.places.items():
+            reached = above[:, self.bounds[k] : self.bounds[k + 1]].astype(np.int64)
+            found[name] = -np.diff(reached, axis=1, prepend=count[:, None], append=0)
+        return found
 
 
 def _half(level: Moments, S: int, which: int) -> Moments:
     """Every second unit."""
     rows = np.arange(len(level.steps)).reshape(-1, S)[which::2].reshape(-1)
-    return replace(level, **{name: getattr(level, name)[rows] for name in _PER_STEP})
+    histograms = {name: h[rows] for name, h in level.histograms.items()}
+    return replace(level, histograms=histograms, **{name: getattr(level, name)[rows] for name in _PER_STEP})

@@ -28,9 +28,12 @@ _ROW = 8 * UNIT  # bytes of a row of values
 _GOLDEN, _SECOND = 0x9E3779B97F4A7C15, 0xD1B54A32D192ED03  # as in ``streams``
 
 
-def row_length(K: int) -> int:
-    """Numbers of a row of sums: count, undefined, then K each of mean, m3, m4, low, high, and K² co-moments."""
-    return 2 + 5 * K + K * K
+def row_length(K: int, E: int = 0) -> int:
+    """Numbers of a row of sums: count, undefined, K each of mean, m3, m4, low, high, K² co-moments, and E counts.
+
+    The last are of the values at or above each edge of the histograms.
+    """
+    return 2 + 5 * K + K * K + E
 
 
 def runtime_module() -> str:
@@ -137,11 +140,10 @@ def _reduce(module: ir.Module) -> Any:
     A replicate counts where its position and all its values are finite; one whose position is finite while a value
     is NaN is an undefined observable.
     """
-    arrays, numbers = dict.fromkeys(("values", "mask", "out"), POINTER), dict.fromkeys(("K", "saves", "size"), INT64)
-    builder, a = _function(module, "reduce", {**arrays, **numbers})
-    K = a["K"]
-    rows, square = builder.add(K, INT64(1)), builder.mul(K, K)
-    length = builder.add(builder.add(INT64(2), builder.mul(INT64(5), K)), square)
+    arrays = dict.fromkeys(("values", "mask", "out", "edges", "bounds"), POINTER)
+    builder, a = _function(module, "reduce", {**arrays, **dict.fromkeys(("K", "saves", "size", "E"), INT64)})
+    K, rows = a["K"], builder.add(a["K"], INT64(1))
+    length = _length(builder, a)
     total, other, cubes, fourths = (_Row(builder, 0.0) for _ in range(4))
     low, high = _Row(builder, math.inf), _Row(builder, -math.inf)
     with loop(builder, a["saves"], "save") as save:
@@ -156,6 +158,7 @@ def _reduce(module: ir.Module) -> Any:
         first = _at(builder, out, (INT64(2), 8))
         with loop(builder, K, "column") as k:
             row = _at(builder, values, (builder.add(k, INT64(1)), _ROW))
+            _count_above(builder, a, row, k, _at(builder, out, (builder.sub(length, a["E"]), 8)), total)
             centre = _extent(builder, a["mask"], row, divisor, k, K, first, (total, low, high))
             _powers(builder, a["mask"], row, divisor, k, K, first, centre, (total, cubes, fourths))
         with loop(builder, K, "left") as k, loop(builder, builder.sub(K, k), "right") as more:
@@ -172,6 +175,26 @@ def _reduce(module: ir.Module) -> Any:
                 builder.store(joined, _at(builder, first, (place, 8)))
     builder.ret_void()
     return builder.function
+
+
+def _length(builder: Builder, a: dict[str, Any]) -> Any:
+    """``row_length`` in the code."""
+    square = builder.mul(builder.add(a["K"], INT64(5)), a["K"])
+    return builder.add(builder.add(INT64(2), square), a["E"])
+
+
+def _count_above(builder: Builder, a: dict[str, Any], row: Any, k: Any, out: Any, total: _Row) -> None:
+    """How many values are at or above each edge; a column's edges begin at ``bounds[k]`` and end at the next bound."""
+    begin, end = (builder.load(_at(builder, a["bounds"], (builder.add(k, INT64(n)), 8)), typ=INT64) for n in (0, 1))
+    with loop(builder, builder.sub(end, begin), "edge") as more:
+        j = builder.add(begin, more)
+        edge = builder.load(_at(builder, a["edges"], (j, 8)), typ=_DOUBLE)
+        total.clear()
+        with loop(builder, INT64(UNIT // _LANES), "lanes") as i:
+            value, kept = (_load(builder, base, (i, 8 * _LANES)) for base in (row, a["mask"]))
+            above = value.compare("ge", value.new(_spread(builder, edge, _WIDE)))
+            total.put(total.get() + choose(above, kept, 0.0))
+        builder.store(total.joined(_added), _at(builder, out, (j, 8)))
 
 
 def _load(builder: Builder, base: Any, *terms: tuple[Any, int]) -> Vector:
@@ -284,11 +307,11 @@ DRIVE: dict[str, ir.Type] = {
     "run": ir.PointerType(_RUN),
     **dict.fromkeys(
         ("constants", "tables", "clock", "shares", "scales", "start", "rng_start", "state", "rng", "values", "mask",
-         "scratch", "out"), POINTER,
+         "scratch", "out", "edges", "bounds"), POINTER,
     ),
     **dict.fromkeys(
         ("first", "hashed", "units", "stop", "saves", "save_every", "substeps", "window", "K", "state_bytes",
-         "start_stride", "given", "watch_exits"), INT64,
+         "start_stride", "given", "watch_exits", "E"), INT64,
     ),
 }  # fmt: skip
 
@@ -302,8 +325,7 @@ def _drive(module: ir.Module, seed: Any, reduce: Any, exits: Any) -> None:
     builder, a = _function(module, "drive", DRIVE)
     K, saves = a["K"], a["saves"]
     watch = builder.icmp_signed("!=", a["watch_exits"], INT64(0))
-    length = builder.add(builder.add(INT64(2), builder.mul(INT64(5), K)), builder.mul(K, K))
-    length = builder.select(watch, INT64(EXITS), length)
+    length = builder.select(watch, INT64(EXITS), _length(builder, a))
     remain = builder.alloca(_DOUBLE)
     more = builder.sub(saves, INT64(1))
     windows = builder.sdiv(builder.add(more, builder.sub(a["window"], INT64(1))), a["window"])
@@ -319,7 +341,7 @@ def _drive(module: ir.Module, seed: Any, reduce: Any, exits: Any) -> None:
                 last = _at(builder, out, (builder.sub(count, INT64(1)), 8 * EXITS), (INT64(EXITS - 1), 8))
                 builder.store(builder.load(last, typ=_DOUBLE), remain)
             with otherwise:
-                builder.call(reduce, [a["values"], a["mask"], out, K, count, size])
+                builder.call(reduce, [a["values"], a["mask"], out, a["edges"], a["bounds"], K, count, size, a["E"]])
 
     with loop(builder, a["units"], "unit") as unit:
         first = builder.add(a["first"], builder.mul(unit, INT64(UNIT)))
