@@ -23,11 +23,11 @@ Values = Mapping[str, Tensor]
 
 
 def observables(family: Family) -> dict[str, Function]:
-    """What can be averaged over particles: loss, distance to the reference point, sharpness λ_max, coordinates."""
+    """What can be averaged over particles: loss, squared distance from the reference, sharpness λ_max, coordinates."""
     f = _landscape(family)
 
     def distance(v: Values, x: Tensor) -> list[Tensor]:
-        return [norm(torch.stack((x[..., 0] - v["reference_x"], x[..., 1] - v["reference_y"]), -1))]
+        return [(x[..., 0] - v["reference_x"]) ** 2 + (x[..., 1] - v["reference_y"]) ** 2]
 
     return {
         "loss": lambda v, x: [f(v)(x)],
