@@ -1,7 +1,7 @@
 // The screen: controls, two maps, three plots, a phase map, and one loop that keeps them moving.
 import { banner, el } from "./controls.js";
 import { ALGORITHM, MODEL, Pair, numbersOf } from "./ensemble.js";
-import { fragmentOf, format, parseFragment, warningsOf } from "./state.js";
+import { fragmentOf, parseFragment } from "./state.js";
 import { arrow, drawCloud, drawGround, drawHandles, drawHover, frameOf, reliefOf } from "./maps.js";
 import { short, surfaceOf } from "./paint.js";
 import { PhaseMap } from "./phase.js";
@@ -10,16 +10,17 @@ import { captureRegion, criticalPoints, referenceOf, spreadCurve, theoryOf } fro
 import { Panel } from "./panel.js";
 import { listen } from "./pointer.js";
 
-const BUDGET = 12; // ms of a frame for simulating
+const BUDGET = 8; // ms of a frame for simulating
 const HEAVY = 33; // ms of work a frame beyond which fewer particles are drawn
 const RUN_SECONDS = 14; // to the horizon at speed 1
+const PLOT_EVERY = 50; // ms between pictures of the plots and of the status line
 const SLOW_SECONDS = 1.6; // one step in slow motion
 const PHASE_KEYS = ["landscape", "method", "sigma", "horizon", "start", "box", "seed"];
 const RESTART = ["landscape", "n", "seed", "start", "spread", "quantity", "absorb", "horizon"];
 
 export class Screen {
   constructor(root, config, host) {
-    Object.assign(this, { root, config, host, pins: [], check: null, playing: true, slow: false, hover: null, speed: 1, most: Infinity, work: 0 });
+    Object.assign(this, { root, config, host, pins: [], check: null, playing: true, slow: false, hover: null, speed: 1, most: Infinity, work: 0, grounds: new Map() });
     this.schema = schemaOf(config);
     const { state, notes } = parseFragment(host.fragment || "", this.schema.base, this.schema);
     this.panel = new Panel(this);
@@ -112,7 +113,6 @@ export class Screen {
   restart() {
     this.pair = new Pair(this.science, this.state, this.reference.x);
     Object.assign(this, { owed: 0, ascent: null, switched: false, told: new Set(), dirty: true });
-    for (const text of warningsOf(this.state, this.theory, this.reference)) void text;
   }
 
   changed() {
@@ -136,7 +136,7 @@ export class Screen {
     this.last = now;
     if (this.pair && this.root.isConnected) {
       if (this.playing && !document.hidden) this.move(passed, began);
-      if (this.phase.advance(performance.now() + 4)) this.phaseDirty = true;
+      if (this.phase.advance(performance.now() + 2)) this.phaseDirty = true;
       if (this.dirty || this.hover || this.slow) this.draw();
       else if (this.phaseDirty) this.drawPhase();
       this.measure(performance.now() - began);
@@ -218,14 +218,31 @@ export class Screen {
   }
 
   drawMap(ctx, width, height, name, colors) {
-    const frame = frameOf(width, height, this.view), key = `${width}x${height}`;
-    if (!this.reliefs.has(key)) this.reliefs.set(key, reliefOf(this.science, this.p, frame.half));
-    drawGround(ctx, frame, { relief: this.reliefs.get(key), points: this.points, region: this.region, colors });
+    const frame = frameOf(width, height, this.view);
+    this.drawGround(ctx, frame, colors);
     drawCloud(ctx, frame, this.pair.sides[name], name, colors, this.most);
     drawHandles(ctx, frame, this.state, colors);
     if (name === ALGORITHM && this.slow && this.ascent) this.drawHalfSteps(ctx, frame, colors);
     if (this.hover && this.hover.name === name) drawHover(ctx, frame, this.science, this.pair.p, this.pair.state.method, this.hover.at, colors);
     return frame;
+  }
+
+  // What stands still is drawn once into a picture of its own, until a number, a size or a colour changes.
+  drawGround(ctx, frame, colors) {
+    const { width, height } = frame, key = `${width}x${height}`;
+    if (!this.reliefs.has(key)) this.reliefs.set(key, reliefOf(this.science, this.p, frame.half));
+    const parts = { relief: this.reliefs.get(key), points: this.points, region: this.region, colors };
+    if (!ctx.drawImage || !ctx.canvas.isConnected) return drawGround(ctx, frame, parts);
+    const ratio = ctx.canvas.width / width, place = this.grounds.get(ctx.canvas);
+    const seen = [this.scene, key, ratio, colors.paper, this.reference.x, this.region.length && this.state.rho].join();
+    if (place?.seen === seen) return ctx.drawImage(place.picture, 0, 0, width, height);
+    const picture = document.createElement("canvas");
+    Object.assign(picture, { width: ctx.canvas.width, height: ctx.canvas.height });
+    const still = picture.getContext("2d");
+    still.scale(ratio, ratio);
+    drawGround(still, frame, parts);
+    this.grounds.set(ctx.canvas, { seen, picture });
+    ctx.drawImage(picture, 0, 0, width, height);
   }
 
   drawHalfSteps(ctx, frame, colors) {
@@ -243,15 +260,23 @@ export class Screen {
       const { ctx, width, height } = surfaceOf(canvases[name]);
       this.frameOfMap[name] = this.drawMap(ctx, width, height, name, colors);
     }
+    const now = performance.now();
+    if (now - (this.plotted || 0) > PLOT_EVERY || !this.playing || this.finished) {
+      this.plotted = now;
+      this.drawPlots(colors);
+    }
+    this.dirty = false;
+    this.painted = (this.painted || 0) + 1;
+  }
+
+  drawPlots(colors) {
     const specs = plotsOf(this.pair, { ...this.plotParts(), colors });
     ["quantity", "survival", "loss"].forEach((key, k) => {
-      const { ctx, width, height } = surfaceOf(canvases[key]);
+      const { ctx, width, height } = surfaceOf(this.panel.canvases[key]);
       drawPlot(ctx, width, height, specs[k], colors);
     });
     this.drawPhase(colors);
     this.panel.status();
-    this.dirty = false;
-    this.painted = (this.painted || 0) + 1;
   }
 
   drawPhase(colors = this.colors()) {
@@ -314,5 +339,3 @@ function schemaOf(config) {
   const parameters = { ...startOf(base.landscape).parameters, ...base.parameters };
   return { ...schema, landscapes, parametersOf, startOf, methods: config.methods, base: { ...base, parameters } };
 }
-
-export { format };

@@ -4,6 +4,7 @@ import { FONT, label, line, short, ticks } from "./paint.js";
 
 const GRID = 96;
 const LEVELS = 16;
+const LIVELY = 0.62, PALE = 0.28; // opacity of particles that move and of those that left
 const EDGE = { left: 34, right: 8, top: 8, bottom: 24 };
 
 // World to pixels with one scale for both axes.
@@ -108,26 +109,57 @@ function drawPoint(ctx, frame, q, colors) {
 
 // The moving part.  `most` particles are drawn; those that left stand at the edge, paler.
 export function drawCloud(ctx, frame, cloud, name, colors, most) {
-  const [left, top, w, h] = frame.inner, n = cloud.n, stride = Math.max(1, Math.ceil(n / most));
-  const color = name === ALGORITHM ? colors.algorithm : colors.model;
-  ctx.save();
-  ctx.beginPath();
-  ctx.rect(left, top, w, h);
-  ctx.clip();
-  for (const moving of [0, 1]) {
-    ctx.fillStyle = color;
-    ctx.globalAlpha = moving ? 0.62 : 0.28;
+  const color = name === ALGORITHM ? colors.algorithm : colors.model, stride = Math.max(1, Math.ceil(cloud.n / most));
+  if (ctx.drawImage) return stampCloud(ctx, frame, cloud, name, color, stride);
+  ctx.fillStyle = color;
+  for (let i = 0; i < cloud.n; i += stride) {
+    const [px, py] = frame.to(cloud.x[i], cloud.x[cloud.n + i]), [left, top, w, h] = frame.inner;
+    if (cloud.status[i] === 2 || px < left || py < top || px > left + w || py > top + h) continue;
+    ctx.globalAlpha = cloud.on[i] ? LIVELY : PALE;
     ctx.beginPath();
-    for (let i = 0; i < n; i += stride) {
-      if (cloud.on[i] !== moving || cloud.status[i] === 2) continue;
-      const [px, py] = frame.to(cloud.x[i], cloud.x[n + i]);
-      if (name === ALGORITHM) circle(ctx, px, py);
-      else diamond(ctx, px, py);
-    }
+    (name === ALGORITHM ? circle : diamond)(ctx, px, py);
     ctx.fill();
   }
   ctx.globalAlpha = 1;
-  ctx.restore();
+}
+
+// Thousands of paths would take tens of milliseconds: particles are stamped into pixels, which are drawn at once.
+function stampCloud(ctx, frame, cloud, name, color, stride) {
+  const ratio = ctx.getTransform().a, [left, top, w, h] = frame.inner.map((v) => Math.round(v * ratio));
+  const layer = layerOf(w, h), { data } = layer.image, { x, n } = cloud;
+  const [red, green, blue] = [1, 3, 5].map((k) => parseInt(color.slice(k, k + 2), 16));
+  new Uint32Array(data.buffer).fill((blue << 16) | (green << 8) | red);
+  const mask = maskOf(name === ALGORITHM, ratio), size = Math.sqrt(mask.length), reach = (size - 1) / 2;
+  const ox = frame.to(0, 0)[0] * ratio - left, oy = frame.to(0, 0)[1] * ratio - top, scale = frame.scale * ratio;
+  for (let i = 0; i < n; i += stride) {
+    if (cloud.status[i] === 2) continue;
+    const cx = Math.round(ox + x[i] * scale), cy = Math.round(oy - x[n + i] * scale), strength = cloud.on[i] ? LIVELY : PALE;
+    if (cx < reach || cy < reach || cx >= w - reach || cy >= h - reach) continue;
+    for (let v = 0, m = 0; v < size; v++) {
+      let place = 4 * ((cy - reach + v) * w + cx - reach) + 3;
+      for (let u = 0; u < size; u++, m++, place += 4) data[place] += (255 - data[place]) * mask[m] * strength;
+    }
+  }
+  layer.ctx.putImageData(layer.image, 0, 0);
+  ctx.drawImage(layer.canvas, left / ratio, top / ratio, w / ratio, h / ratio);
+}
+
+// How much of each pixel about a particle its shape covers: a circle or a diamond.
+function maskOf(round, ratio) {
+  const reach = Math.ceil(4 * ratio), size = 2 * reach + 1;
+  return Float64Array.from({ length: size * size }, (_, k) => {
+    const dx = Math.abs((k % size) - reach), dy = Math.abs(Math.floor(k / size) - reach);
+    const inward = round ? 2.4 * ratio - Math.hypot(dx, dy) : (3.3 * ratio - dx - dy) / Math.SQRT2;
+    return Math.min(1, Math.max(0, inward + 0.5));
+  });
+}
+
+function layerOf(w, h) {
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, w);
+  canvas.height = Math.max(1, h);
+  const ctx = canvas.getContext("2d");
+  return { canvas, ctx, image: ctx.createImageData(canvas.width, canvas.height) };
 }
 
 const circle = (ctx, x, y) => {

@@ -72,7 +72,7 @@ export class Panel {
       absorb: toggle({ text: "absorb at the box", value: state.absorb, set: set("absorb") }),
     };
     const line = (name, text, log) => (this.shown[name] = slider({ name, text, range: schema.ranges[name], log, value: state[name], set: set(name), id }));
-    const numbers = [line("eta", "η learning rate", true), line("rho", "ρ ascent radius", true), line("sigma", "σ gradient noise", false)];
+    const numbers = [line("eta", "η learning rate", true), line("rho", "ρ ascent radius", true), line("sigma", "σ gradient noise", true)];
     const parameters = Object.entries(schema.parametersOf(state.landscape)).map(([name, range]) => (this.shown[`p.${name}`] = slider({ name: `p.${name}`, text: name, range, log: range[0] > 0, value: state.parameters[name], set: (v) => screen.set({ parameters: { ...screen.state.parameters, [name]: v } }), id })));
     const others = [line("substeps", "SDE substeps", true), line("n", "n particles", true), line("horizon", "horizon T", true), line("seed", "seed", false)];
     this.playButton = button("Pause", () => screen.play(), { class: "main" });
@@ -80,7 +80,7 @@ export class Panel {
     const run = el("div", { class: "buttons" }, [this.playButton, button("Step", () => (screen.play(false), screen.step())), button("Restart", () => screen.restart(), { title: "Restart (r)" }), this.pinButton]);
     const slow = toggle({ text: "slow motion: SAM’s half-steps", value: screen.slow, set: (on) => Object.assign(screen, { slow: on, ascent: null, dirty: true }) });
     const fold = el("details", { class: "more" }, [el("summary", {}, "Particles, scheme, noise"), ...others.map((s) => s.node), this.shown.integrator.node, this.shown.shared.node, this.shown.absorb.node, slow.node]);
-    fold.open = this.controls.querySelector("details")?.open ?? false;
+    fold.open = this.controls.querySelector("details")?.open ?? screen.root.getBoundingClientRect().width >= 1100;
     this.notes = el("div", { class: "notes" });
     this.controls.replaceChildren(run, ...[...numbers, ...parameters].map((s) => s.node), this.shown.model.node, this.shown.quantity.node, fold, this.notes);
     this.buildHead();

@@ -30,7 +30,7 @@ export function curveOf(series, side, what, n) {
 export function limitsOf(curves, fixed) {
   if (fixed) return fixed;
   let low = Infinity, high = -Infinity;
-  for (const c of curves)
+  for (const c of curves.filter((c) => !c.theory))
     for (const v of [...c.value, ...(c.low || []), ...(c.high || [])])
       if (Number.isFinite(v)) {
         if (v < low) low = v;
@@ -56,7 +56,7 @@ export function drawPlot(ctx, width, height, spec, colors) {
   label(ctx, "time t = kη", MARGIN.left + w / 2, height - 6, { color: colors.muted, align: "center" });
   label(ctx, spec.title, MARGIN.left, 12, { color: colors.ink, font: "600 12.5px system-ui, sans-serif" });
   drawCurves(ctx, spec, X, Y, { left: MARGIN.left, right: MARGIN.left + w, top: MARGIN.top, bottom: MARGIN.top + h }, colors);
-  if (spec.note) label(ctx, spec.note, width - MARGIN.right, 12, { color: colors.muted, align: "right" });
+  if (spec.note) label(ctx, spec.note, MARGIN.left + 6, MARGIN.top + h - 10, { color: colors.muted });
 }
 
 function drawCurves(ctx, spec, X, Y, edge, colors) {
@@ -110,7 +110,7 @@ export function plotsOf(pair, { state, theory, spread, reference, pins, check, c
   ];
   const { censored, diverged } = countsOf(pair);
   const quantity = { horizon, title: state.quantity === "distance" ? `distance to the ${reference.kind}, rms` : TITLES[state.quantity], curves: both("quantity") };
-  if (spread.length && state.quantity === "distance") quantity.curves.push({ t: spread.map((v) => v[0]), value: spread.map((v) => v[1]), color: colors.theory, dash: [2, 3], width: 1.8 });
+  if (spread.length && state.quantity === "distance") quantity.curves.push({ t: spread.map((v) => v[0]), value: spread.map((v) => v[1]), color: colors.theory, dash: [2, 3], width: 1.8, theory: true });
   if (spread.length && state.quantity === "distance") quantity.note = "dotted: linear theory";
   const survival = { horizon, title: "still inside the box", curves: both("inside"), fixed: [0, 1.04], note: `censored ${Math.round((100 * censored) / (2 * n))} %`, vertical: [] };
   if (theory.exit <= horizon) survival.vertical.push({ at: theory.exit, color: colors.theory, text: `theory: mean exit ${short(theory.exit)}` });
