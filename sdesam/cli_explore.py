@@ -44,13 +44,15 @@ def explore(
     state : an address copied from the page, what follows its #, or a .json file that it exported
     port : of the local server; by default the first free one from 8765 on
     browser : open it
-    export : instead of a server, write one file that runs anywhere without Python
+    export : instead of a server, write one .html file that runs anywhere without Python; into a folder, one a story
     """
     library, screen = _opened(landscape, method, state)
-    if export is not None:
+    if export is None:
+        _serve(library, screen, port, browser)
+    elif export.is_dir():
+        _write_stories(library, export)
+    else:
         _write(library, screen, export)
-        return
-    _serve(library, screen, port, browser)
 
 
 def render(
@@ -104,14 +106,21 @@ def _opened(landscape: str | None, method: str | None, text: str | None) -> tupl
     return library, library.checked(replace(state, **changes))
 
 
-def _write(library: Library, state: State, file: Path) -> None:
+def _write(library: Library, state: State, file: Path, title: str = "sdesam explorer") -> None:
     require_writable(file, (".html",))
     from .explorer.page import config_of, page_html
 
     sciences = [library.everything(state.landscape)]
     config = config_of(state, library.families, library.methods)
-    file.write_text(page_html(config, sciences), encoding="utf-8")
+    file.write_text(page_html(config, sciences, title), encoding="utf-8")
     print(f"wrote {file} ({file.stat().st_size / 1000:.0f} kB): open it in any browser", file=sys.stderr)
+
+
+def _write_stories(library: Library, folder: Path) -> None:
+    from .explorer.presets import PRESETS
+
+    for preset in PRESETS:
+        _write(library, library.checked(preset.state), folder / f"{preset.name}.html", preset.title)
 
 
 def _serve(library: Library, state: State, port: int | None, browser: bool) -> None:

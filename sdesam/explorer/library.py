@@ -51,7 +51,10 @@ class Library:
 
     def everything(self, landscape: str) -> Science:
         """A landscape with all methods, for a file."""
-        return science_of(self.families[landscape], list(self.methods.values()))
+        with self._lock:
+            if (landscape, "*") not in self._known:
+                self._known[landscape, "*"] = science_of(self.families[landscape], list(self.methods.values()))
+            return self._known[landscape, "*"]
 
     def checked(self, state: State) -> State:
         """The state with all parameters of its landscape; raises ``ValueError`` for names that are not here."""

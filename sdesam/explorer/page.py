@@ -61,6 +61,7 @@ def config_of(
         "methods": list(methods),
         "landscapes": {name: _about(family) for name, family in families.items()},
         "presets": [preset.document() for preset in presets],
+        "story": next((p.name for p in presets if p.state == state), ""),
     }
 
 

@@ -16,7 +16,7 @@ from ..engine.models import points_around
 from ..engine.named import named_step
 from ..engine.scalars import Program
 from ..integrators import euler_maruyama, small_noise_srk
-from ..kernels import Kernel, optimizer
+from ..kernels import optimizer
 from ..oracles import GaussianOracle
 from .families import Family
 from .formulas import FORMULAS, landscape_functions, observables
@@ -125,20 +125,21 @@ def science_of(family: Family, methods: Sequence[Method]) -> Science:
 
 
 # ----------------------------------------------------------------- kernels with named numbers
+# The factories return Any: with traced numbers a kernel's dt is a tensor, which a run-time check of Kernel refuses.
 def _oracle(family: Family, numbers: Mapping[str, Any]) -> GaussianOracle:
     f = family.landscape(**{name: numbers[name] for name in family.parameters})
     return GaussianOracle(f, numbers["sigma"], dim=2)
 
 
-def _algorithm(family: Family, method: Method) -> Callable[..., Kernel]:
-    def factory(**v: Any) -> Kernel:
+def _algorithm(family: Family, method: Method) -> Callable[..., Any]:
+    def factory(**v: Any) -> Any:
         return optimizer(partial(method.update, rho=v["rho"]), _oracle(family, v), v["eta"])
 
     return factory
 
 
-def _model(family: Family, model: Model, integrator: Callable[..., Kernel]) -> Callable[..., Kernel]:
-    def factory(**v: Any) -> Kernel:
+def _model(family: Family, model: Model, integrator: Callable[..., Any]) -> Callable[..., Any]:
+    def factory(**v: Any) -> Any:
         return integrator(model(_oracle(family, v), eta=v["eta"], rho=v["rho"]), v["h"])
 
     return factory

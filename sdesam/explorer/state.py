@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote
 
-from .families import Family
+if TYPE_CHECKING:
+    from .families import Family
 
 __all__ = ["CHOICES", "RANGES", "State", "read_state"]
 

@@ -196,7 +196,10 @@ export class Screen {
 
   measure(work) {
     this.work = 0.95 * this.work + 0.05 * work;
-    if ((this.frames || 0) % 60 || this.work < HEAVY) return;
+    if ((this.frames || 0) % 60) return;
+    this.heavy = this.work > HEAVY ? (this.heavy || 0) + 1 : 0;
+    if (this.heavy < 3) return;
+    this.heavy = 0;
     if (this.most > 1500) {
       this.most = 1500;
       this.note(`A frame takes ${Math.round(this.work)} ms: 1,500 of ${this.state.n} particles are drawn, all are simulated.`);

@@ -80,7 +80,7 @@ export class Panel {
     const run = el("div", { class: "buttons" }, [this.playButton, button("Step", () => (screen.play(false), screen.step())), button("Restart", () => screen.restart(), { title: "Restart (r)" }), this.pinButton]);
     const slow = toggle({ text: "slow motion: SAM’s half-steps", value: screen.slow, set: (on) => Object.assign(screen, { slow: on, ascent: null, dirty: true }) });
     const fold = el("details", { class: "more" }, [el("summary", {}, "Particles, scheme, noise"), ...others.map((s) => s.node), this.shown.integrator.node, this.shown.shared.node, this.shown.absorb.node, slow.node]);
-    fold.open = this.controls.querySelector("details")?.open ?? screen.root.getBoundingClientRect().width >= 1100;
+    fold.open = this.controls.querySelector("details")?.open ?? (screen.root.getBoundingClientRect().width >= 1100 && innerHeight >= 900);
     this.notes = el("div", { class: "notes" });
     this.controls.replaceChildren(run, ...[...numbers, ...parameters].map((s) => s.node), this.shown.model.node, this.shown.quantity.node, fold, this.notes);
     this.buildHead();
@@ -97,7 +97,9 @@ export class Panel {
       el("strong", { class: "brand" }, "sdesam"), this.shown.landscape.node, this.shown.method.node, this.preset.node,
       el("span", { class: "grow" }), button("?", () => this.help(), { "aria-label": "Help", title: "Keys and gestures (?)" }), button("Share", () => this.share(), { title: "Copy the link (s)" }), menu,
     );
-    this.caption ||= el("p", { class: "story" });
+    const opening = this.screen.host.fragment ? null : presets.find((p) => p.name === config.story);
+    this.caption ||= el("p", { class: "story" }, opening?.sentence ?? "");
+    if (opening && this.storyName === undefined) this.preset.show((this.storyName = opening.name));
     this.head.append(this.caption);
   }
 

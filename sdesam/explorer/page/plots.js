@@ -2,7 +2,7 @@
 import { ALGORITHM, MODEL } from "./ensemble.js";
 import { area, label, line, short, ticks } from "./paint.js";
 
-const MARGIN = { left: 46, right: 10, top: 26, bottom: 30 };
+const MARGIN = { left: 54, right: 10, top: 26, bottom: 30 };
 const NORMAL95 = 1.96;
 const MOST_POINTS = 400;
 
@@ -114,7 +114,7 @@ export function plotsOf(pair, { state, theory, spread, reference, pins, check, c
   if (spread.length && state.quantity === "distance") quantity.note = "dotted: linear theory";
   const survival = { horizon, title: "still inside the box", curves: both("inside"), fixed: [0, 1.04], note: `censored ${Math.round((100 * censored) / (2 * n))} %`, vertical: [] };
   if (theory.exit <= horizon) survival.vertical.push({ at: theory.exit, color: colors.theory, text: `theory: mean exit ${short(theory.exit)}` });
-  else if (Number.isFinite(theory.exit)) survival.note = `theory: mean exit ${short(theory.exit)} > ${short(horizon)}`;
+  else if (Number.isFinite(theory.exit)) survival.note = `theory: mean exit ${theory.exit > 1e6 ? "over a million" : short(theory.exit)}`;
   const loss = { horizon, title: "loss f, mean", curves: both("loss"), horizontal: [] };
   if (Number.isFinite(theory.level)) loss.horizontal.push({ at: theory.level, color: colors.theory, text: `theory: ${short(theory.level)}` });
   if (diverged) loss.note = `without ${diverged} diverged`;
