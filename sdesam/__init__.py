@@ -12,7 +12,7 @@ noise, conclusions · landscapes, saddles_and_valleys, finite_sums, datasets, or
 sde, one_step · kernels, integrators, second_order, theory · engine, ensembles, exits, controls, weak_error, backward,
 tubes, deterministic, orders, drift_corrections, leading_constants, fluctuations, planted, interop ·
 plotting, files, sources, experiments, report, store, chunks, executors, sweeps · catalogue, setting, side_by_side,
-cells, order_report, grids, collecting, sweeping, reproduction, terminal, cli_stores, cli.
+cells, order_report, grids, collecting, sweeping, reproduction, terminal, explorer, cli_stores, cli_explore, cli.
 Names are loaded on first use, so importing the package does not import torch.
 """
 

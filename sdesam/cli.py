@@ -13,8 +13,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from . import __version__
-from .cli_stores import register
+from . import __version__, cli_explore, cli_stores
 from .failures import StoreFailed
 from .terminal import Failed, Numbers, Usage, require_writable, set_threads
 
@@ -27,7 +26,8 @@ app = App(
 )
 
 
-register(app)
+cli_stores.register(app)
+cli_explore.register(app)
 
 
 @app.command

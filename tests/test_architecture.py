@@ -15,7 +15,8 @@ ORDER = [
     ["kernels", "integrators", "second_order", "theory.gaussian_noise", "theory.anisotropic_noise", "theory.linear",
      "theory.affine_noise", "theory.monzio_compagnoni2023.additive", "theory.monzio_compagnoni2023.sdes",
      "theory.monzio_compagnoni2023.as_printed", "theory.monzio_compagnoni2023.closed_forms",
-     "theory.monzio_compagnoni2023.saddles_and_exits", "theory.monzio_compagnoni2023", "theory"],
+     "theory.monzio_compagnoni2023.saddles_and_exits", "theory.monzio_compagnoni2023.at_run_time",
+     "theory.monzio_compagnoni2023", "theory.planar", "theory"],
     ["controls", "engine.streams", "engine.eager", "engine.progress", "engine.scalars", "engine.rules", "engine.trace",
      "engine.reference", "engine.javascript", "engine.checks", "engine.members", "engine.models",
      "engine.named", "engine.vectors", "engine.functions",
@@ -25,7 +26,10 @@ ORDER = [
      "fluctuations", "planted", "interop.torchsde", "interop"],
     ["plotting", "files", "sources", "experiments", "report", "store", "chunks", "executors", "sweeps"],
     ["catalogue", "setting", "side_by_side", "cells", "order_report", "grids", "collecting", "sweeping",
-     "reproduction", "terminal", "cli_stores", "cli"],
+     "reproduction", "terminal", "explorer.families", "explorer.state", "explorer.methods", "explorer.tracing",
+     "explorer.formulas", "explorer.science", "explorer.presets", "explorer.stopped", "explorer.critical",
+     "explorer.library", "explorer.check", "explorer.page", "explorer.figure", "explorer.server", "explorer.widget",
+     "explorer", "cli_stores", "cli_explore", "cli"],
 ]  # fmt: skip
 RANK = {name: i for i, name in enumerate(name for layer in ORDER for name in layer)}
 

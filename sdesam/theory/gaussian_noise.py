@@ -71,9 +71,15 @@ class DirectionLaw:
         return across * w + (along - across) * self.axis * (self.axis * w).sum(-1, keepdim=True)
 
 
-def direction_law(m: Float[Tensor, "*batch d"], s: Scalar) -> DirectionLaw:
+def direction_law(m: Float[Tensor, "*batch d"], s: Scalar, accuracy: float = TOLERANCE) -> DirectionLaw:
     """Moments of the direction of W = m + N(0, s² I): the formulas in the module's docstring.
 
+    Parameters
+    ----------
+    accuracy : relative, of the tabulated functions; 1e-8 is half the arithmetic of the default
+
+    Notes
+    -----
     Accuracy in float64 about 1e-13 relative for E|W|, E v and E P at any d and q (for d = 1 relative to the largest
     value of E P, whose tail along m is exponentially small); about 1e-13 absolute for R.
 
@@ -85,7 +91,7 @@ def direction_law(m: Float[Tensor, "*batch d"], s: Scalar) -> DirectionLaw:
     require_positive("s", s, "the direction of a gradient without noise is not random")
     d = m.shape[-1]
     ratio = m / s
-    j, along, *residuals = (value[..., None] for value in _functions(d)((ratio * ratio).sum(-1) / 2))
+    j, along, *residuals = (value[..., None] for value in _functions(d, accuracy)((ratio * ratio).sum(-1) / 2))
     residual_across, residual_along = (r.clamp(min=0) for r in residuals)
     mean = j * ratio
     length = (mean * m).sum(-1) + s * ((d - 1) * j + along).squeeze(-1)
@@ -112,7 +118,7 @@ def covariance(law: DirectionLaw, s: Scalar) -> Float[Tensor, "*batch d d"]:
 
 
 @lru_cache(maxsize=64)
-def _functions(d: int) -> HalfLineInterpolant:
+def _functions(d: int, accuracy: float) -> HalfLineInterpolant:
     """J ~ q^-½, l ~ q^-3/2 and the eigenvalues of R across and along m, both ~ q^-2."""
 
     def j(q: np.ndarray) -> np.ndarray:
@@ -128,11 +134,12 @@ def _functions(d: int) -> HalfLineInterpolant:
     def residual_along(q: np.ndarray) -> np.ndarray:
         return 1 - (d - 1) * _quadrature(q, d, 1, d - 1) - 2 * q * j(q) ** 2 - along(q) ** 2
 
+    residual = max(accuracy, RESIDUAL_TOLERANCE)
     return interpolate(
         [j, along, residual_across, residual_along],
         decay=(0.5, 1.5, 0.0, 0.0),
         scale=d + 8.0,
-        tolerances=(TOLERANCE, TOLERANCE, RESIDUAL_TOLERANCE, RESIDUAL_TOLERANCE),
+        tolerances=(accuracy, accuracy, residual, residual),
     )
 
 

@@ -21,12 +21,14 @@ from ...oracles import ExactOracle, GaussianOracle, Oracle, is_additive
 from ...sde import SDE, LinearMap
 from ...validation import require_nonnegative, require_positive
 from ..anisotropic_noise import AnisotropicLaw, anisotropic_direction
-from ..gaussian_noise import DirectionLaw, direction_law
+from ..gaussian_noise import TOLERANCE, DirectionLaw, direction_law
 
 __all__ = [
     "dnsam_full_numerator_sde_additive", "dnsam_sde_additive", "sam_factored_sde", "sam_ode", "sam_sde_additive",
     "sgd_sde_additive", "usam_ode", "usam_sde_additive",
 ]  # fmt: skip
+
+_TABLES = 1e-12  # up to here tabulated functions are as accurate as they can be
 
 
 def sgd_sde_additive(g: Oracle, *, eta: Scalar, rho: Scalar = 0.0) -> SDE:
@@ -94,8 +96,8 @@ def sam_sde_additive(g: Oracle, *, eta: Scalar, rho: Scalar, accuracy: float = 1
 
     Parameters
     ----------
-    accuracy : of the integrals for a matrix L (``anisotropic_noise``), where 1e-5 is four times faster than 1e-12;
-        a scalar sigma has tabulated functions (``gaussian_noise``) and ignores it
+    accuracy : of the integrals for a matrix L (``anisotropic_noise``), where 1e-5 is four times faster than 1e-12; of
+        the tabulated functions of a scalar sigma (``gaussian_noise``), 1e-13 unless more than 1e-12 is given
 
     Source: drift from the slides; covariance derived (the printed rho H(S̄ + S̄ᵀ) is right only if H and S̄
     commute; the rho² term is dropped in print and keeps the matrix positive).
@@ -196,16 +198,18 @@ class _SamCoefficients(_Coefficients):
 @dataclass(frozen=True)
 class _Isotropic:
     sigma: Scalar
+    accuracy: float
 
     def __call__(self, m: Tensor) -> DirectionLaw:
-        return direction_law(m, self.sigma)
+        return direction_law(m, self.sigma, self.accuracy)
 
 
 def direction_of(g: GaussianOracle, accuracy: float) -> Callable[[Tensor], DirectionLaw | AnisotropicLaw]:
     """M ↦ the law of the direction of m + L z, tabulated for L = s I, by quadrature for a matrix."""
     if isinstance(g.sigma, Tensor) and g.sigma.ndim == 2:
         return anisotropic_direction(g.sigma, accuracy=accuracy)
-    return _Isotropic(g.sigma)  # pyright: ignore[reportArgumentType]
+    best = accuracy if accuracy > _TABLES else TOLERANCE
+    return _Isotropic(g.sigma, best)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 def _additive(form: Callable, name: str, g: Oracle, eta: Scalar, rho: Scalar) -> SDE:

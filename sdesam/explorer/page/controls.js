@@ -1,0 +1,105 @@
+// Sliders with number fields, choices and toggles; every control has a label and keeps the last good value.
+import { short } from "./paint.js";
+import { format } from "./state.js";
+
+const POSITIONS = 1000;
+
+export function el(tag, attributes = {}, children = []) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name in node && name !== "list" && typeof value !== "string") node[name] = value;
+    else node.setAttribute(name, value);
+  }
+  node.append(...[children].flat());
+  return node;
+}
+
+// Positions 0 .. 1000 of a slider <-> values: logarithmic where low > 0; from 0, a zero and then four decades.
+export function scaleOf([low, high, whole], log) {
+  const floor = low > 0 ? low : high / 1e4, span = Math.log(high / floor);
+  const round = (v) => (whole ? Math.round(v) : +v.toPrecision(4));
+  if (!log) return { to: (v) => (POSITIONS * (v - low)) / (high - low), from: (s) => round(low + ((high - low) * s) / POSITIONS) };
+  return {
+    to: (v) => (v <= floor * 1.0001 && low <= 0 ? 0 : (POSITIONS * Math.log(Math.max(v, floor) / floor)) / span),
+    from: (s) => (low <= 0 && s <= 0 ? 0 : round(Math.min(high, Math.max(low, floor * Math.exp((span * s) / POSITIONS))))),
+  };
+}
+
+// A labelled slider with a number field.  `set(value)` hears good values only.
+export function slider({ name, text, range, log, value, set, id }) {
+  const [low, high, whole] = range, scale = scaleOf(range, log);
+  let current = value;
+  const track = el("input", { type: "range", min: "0", max: String(POSITIONS), step: "1", id: `${id}-${name}`, "aria-label": `${text} slider` });
+  const field = el("input", { type: "text", inputmode: "decimal", class: "field", "aria-label": text, autocomplete: "off", spellcheck: "false", "data-name": name });
+  const hint = el("span", { class: "hint", role: "alert" });
+  const marks = el("div", { class: "marks", "aria-hidden": "true" });
+  const show = (v, keep) => {
+    current = v;
+    track.value = String(Math.round(scale.to(v)));
+    track.setAttribute("aria-valuetext", format(v));
+    if (!keep) field.value = format(v);
+    field.removeAttribute("aria-invalid");
+    hint.textContent = "";
+  };
+  const use = (v, keep) => {
+    show(v, keep);
+    set(v);
+  };
+  track.addEventListener("input", () => use(scale.from(+track.value)));
+  track.addEventListener("keydown", (event) => {
+    const way = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+    if (!way) return;
+    event.preventDefault();
+    const share = event.shiftKey ? 0.1 : 0.01;
+    const moved = log ? (current || high / 1e4) * (1 + share) ** way : current + way * share * (high - low);
+    const next = whole ? Math.round(way > 0 ? Math.max(moved, current + 1) : Math.min(moved, current - 1)) : +moved.toPrecision(6);
+    use(Math.min(high, Math.max(low, log && low <= 0 && next < high / 1e4 ? 0 : next)));
+  });
+  const typed = () => {
+    const v = field.value.trim() === "" ? NaN : Number(field.value);
+    const good = Number.isFinite(v) && v >= low && v <= high && (!whole || Number.isInteger(v));
+    if (good) return use(v, true);
+    field.setAttribute("aria-invalid", "true");
+    hint.textContent = `${whole ? "whole number, " : ""}${short(low)} … ${short(high, 6)}`;
+  };
+  field.addEventListener("input", typed);
+  field.addEventListener("blur", () => show(current));
+  show(value);
+  const node = el("div", { class: "slider" }, [el("label", { for: track.id }, text), field, el("div", { class: "track" }, [track, marks]), hint]);
+  const tick = (list) => marks.replaceChildren(...list.filter((t) => t.at >= low && t.at <= high).map((t) => {
+    const mark = el("span", { class: "mark", title: `${t.text}: ${short(t.at)}` }, el("i", {}, t.text));
+    const place = scale.to(t.at) / POSITIONS;
+    mark.style.left = `${100 * place}%`;
+    if (place > 0.6) mark.classList.add("left");
+    return mark;
+  }));
+  return { node, show: (v) => v !== current && show(v), tick };
+}
+
+export function choice({ text, options, value, set }) {
+  const select = el("select", { "aria-label": text }, options.map(([key, words]) => el("option", { value: key }, words)));
+  select.value = value;
+  select.addEventListener("change", () => set(select.value));
+  return { node: el("label", { class: "choice" }, [el("span", {}, text), select]), select, show: (v) => (select.value = v) };
+}
+
+export function toggle({ text, value, set }) {
+  const box = el("input", { type: "checkbox" });
+  box.checked = value;
+  box.addEventListener("change", () => set(box.checked));
+  return { node: el("label", { class: "toggle" }, [box, el("span", {}, text)]), show: (v) => (box.checked = v) };
+}
+
+export const button = (text, act, attributes = {}) => el("button", { type: "button", onclick: act, ...attributes }, text);
+
+// A dismissible sentence; text only, never markup.
+export function banner(area, text, kind = "note", action = null) {
+  if ([...area.children].some((node) => node.firstChild.textContent === text)) return null;
+  const node = el("div", { class: `banner ${kind}`, role: kind === "warning" ? "alert" : "status" }, [el("span", {}, text)]);
+  if (action) node.append(button(action[0], () => (node.remove(), action[1]())));
+  node.append(button("×", () => node.remove(), { class: "dismiss", "aria-label": "Dismiss" }));
+  area.append(node);
+  while (area.children.length > 6) area.firstChild.remove();
+  return node;
+}

@@ -1,0 +1,145 @@
+// What maps and plots share: sizes, tick marks, and a drawing surface that writes SVG instead of pixels.
+export const FONT = "12px system-ui, -apple-system, 'Segoe UI', sans-serif";
+
+// Ticks at 1, 2 or 5 times a power of ten.
+export function ticks(low, high, most = 6) {
+  const raw = (high - low) / Math.max(1, most - 1);
+  if (!(raw > 0) || !Number.isFinite(raw)) return [low];
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw * 0.999);
+  const first = Math.ceil(low / step - 1e-9);
+  const count = Math.min(20, Math.floor(high / step + 1e-9) - first + 1);
+  return Array.from({ length: Math.max(0, count) }, (_, i) => +((first + i) * step).toPrecision(12));
+}
+
+// A number for an axis or a status line: never NaN, never ten digits.
+export function short(v, digits = 3) {
+  if (!Number.isFinite(v)) return "–";
+  const size = Math.abs(v);
+  if (size !== 0 && (size >= 1e5 || size < 1e-4)) return v.toExponential(1).replace("e+", "e");
+  return String(+v.toPrecision(digits));
+}
+
+// A canvas with the resolution of the screen; coordinates are CSS pixels.
+export function surfaceOf(canvas) {
+  const { width, height } = canvas.getBoundingClientRect();
+  const ratio = Math.min(3, canvas.ownerDocument.defaultView.devicePixelRatio || 1);
+  const w = Math.max(1, Math.round(width * ratio)), h = Math.max(1, Math.round(height * ratio));
+  if (canvas.width !== w || canvas.height !== h) {
+    canvas.width = w;
+    canvas.height = h;
+  }
+  const ctx = canvas.getContext("2d");
+  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+  ctx.clearRect(0, 0, width, height);
+  return { ctx, width, height };
+}
+
+export function line(ctx, points, { color, width = 1.5, dash = [], alpha = 1 }) {
+  ctx.globalAlpha = alpha;
+  ctx.strokeStyle = color;
+  ctx.lineWidth = width;
+  ctx.setLineDash(dash);
+  ctx.beginPath();
+  let down = false;
+  for (const [x, y] of points) {
+    if (!Number.isFinite(x) || !Number.isFinite(y)) down = false;
+    else if (down) ctx.lineTo(x, y);
+    else {
+      ctx.moveTo(x, y);
+      down = true;
+    }
+  }
+  ctx.stroke();
+  ctx.setLineDash([]);
+  ctx.globalAlpha = 1;
+}
+
+export function area(ctx, upper, lower, color, alpha) {
+  if (!upper.length) return;
+  ctx.globalAlpha = alpha;
+  ctx.fillStyle = color;
+  ctx.beginPath();
+  for (const [i, [x, y]] of [...upper, ...lower.toReversed()].entries()) i ? ctx.lineTo(x, y) : ctx.moveTo(x, y);
+  ctx.closePath();
+  ctx.fill();
+  ctx.globalAlpha = 1;
+}
+
+export function label(ctx, text, x, y, { color, align = "left", baseline = "middle", font = FONT } = {}) {
+  ctx.fillStyle = color;
+  ctx.font = font;
+  ctx.textAlign = align;
+  ctx.textBaseline = baseline;
+  ctx.fillText(text, x, y);
+}
+
+const escapeText = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
+const ANCHOR = { left: "start", center: "middle", right: "end" };
+const SHIFT = { top: 9, middle: 4, bottom: -2, alphabetic: 0 };
+
+// The part of CanvasRenderingContext2D that maps and plots use, as SVG elements.
+export class SvgContext {
+  constructor(width, height, background) {
+    Object.assign(this, { width, height, globalAlpha: 1, lineWidth: 1, strokeStyle: "#000", fillStyle: "#000", font: FONT });
+    this.parts = [`<rect width="${width}" height="${height}" fill="${background}"/>`];
+    this.path = [];
+    this.dash = [];
+    this.shift = [0, 0];
+  }
+  at(x, y) {
+    return `${+(x + this.shift[0]).toFixed(2)} ${+(y + this.shift[1]).toFixed(2)}`;
+  }
+  translate(x, y) {
+    this.shift = [this.shift[0] + x, this.shift[1] + y];
+  }
+  beginPath() {
+    this.path = [];
+  }
+  moveTo(x, y) {
+    this.path.push(`M${this.at(x, y)}`);
+  }
+  lineTo(x, y) {
+    this.path.push(`L${this.at(x, y)}`);
+  }
+  closePath() {
+    this.path.push("Z");
+  }
+  arc(x, y, r) {
+    this.path.push(`M${this.at(x - r, y)}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`);
+  }
+  setLineDash(dash) {
+    this.dash = dash;
+  }
+  stroke() {
+    this.parts.push(`<path d="${this.path.join("")}" fill="none" stroke="${escapeText(this.strokeStyle)}" stroke-width="${this.lineWidth}" stroke-dasharray="${this.dash.join(" ")}" opacity="${this.globalAlpha}"/>`);
+  }
+  fill() {
+    this.parts.push(`<path d="${this.path.join("")}" fill="${escapeText(this.fillStyle)}" opacity="${this.globalAlpha}"/>`);
+  }
+  fillRect(x, y, w, h) {
+    const [px, py] = this.at(x, y).split(" ");
+    this.parts.push(`<rect x="${px}" y="${py}" width="${+w.toFixed(2)}" height="${+h.toFixed(2)}" fill="${escapeText(this.fillStyle)}" opacity="${this.globalAlpha}"/>`);
+  }
+  strokeRect(x, y, w, h) {
+    this.beginPath();
+    this.moveTo(x, y);
+    this.lineTo(x + w, y);
+    this.lineTo(x + w, y + h);
+    this.lineTo(x, y + h);
+    this.closePath();
+    this.stroke();
+  }
+  fillText(text, x, y) {
+    const [px, py] = this.at(x, y + (SHIFT[this.textBaseline] ?? 0)).split(" ");
+    const size = /(\d+)px/.exec(this.font)[1], weight = /^\d{3} /.test(this.font) ? this.font.slice(0, 3) : "400";
+    this.parts.push(`<text x="${px}" y="${py}" font-size="${size}" font-weight="${weight}" font-family="sans-serif" text-anchor="${ANCHOR[this.textAlign] || "start"}" fill="${escapeText(this.fillStyle)}">${escapeText(text)}</text>`);
+  }
+  save() {}
+  restore() {}
+  clip() {}
+  rect() {}
+  text() {
+    return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${this.width} ${this.height}" width="${this.width}" height="${this.height}">\n${this.parts.join("\n")}\n</svg>\n`;
+  }
+}

@@ -1,0 +1,151 @@
+"""The local server refuses what is not its own page's, in short JSON, and keeps running."""
+
+import http.client
+import json
+import random
+import socket
+import threading
+
+import pytest
+
+from sdesam.cli import main
+from sdesam.cli_explore import advice
+from sdesam.explorer.library import library_of
+from sdesam.explorer.server import Application, start_server
+from sdesam.explorer.state import State
+
+
+@pytest.fixture(scope="module")
+def server():
+    library = library_of()[0]
+    found = start_server(library, library.checked(State()))
+    app = found.application
+    found.application = Application(library, app.state, app.token, check=lambda library, document: {"heard": document})
+    threading.Thread(target=found.serve_forever, daemon=True).start()
+    yield found
+    found.shutdown()
+    found.server_close()
+
+
+def ask(server, method, path, body=None, **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    return answer.status, text, answer.headers
+
+
+def alive(server):
+    return ask(server, "GET", f"/{server.application.token}/alive")[0] == 200
+
+
+def test_the_page_and_its_policy(server):
+    status, text, headers = ask(server, "GET", f"/{server.application.token}/")
+    assert status == 200 and b"page.js" in text
+    policy = headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'") and "unsafe" not in policy and "http" not in policy
+    assert server.server_address[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(("method", "path", "body", "headers", "status"), [
+    ("GET", "/", None, {}, 403),
+    ("GET", "/wrong-token/page.js", None, {}, 403),
+    ("POST", "/wrong-token/check", b"{}", {}, 403),
+    ("GET", "/TOKEN/", None, {"Host": "evil.example"}, 403),
+    ("GET", "/TOKEN/", None, {"Host": "127.0.0.1:1"}, 403),
+    ("POST", "/TOKEN/check", b"{}", {"Origin": "http://evil.example"}, 403),
+    ("GET", "/TOKEN/../../etc/passwd", None, {}, 404),
+    ("GET", "/TOKEN/science/nowhere/sam.js", None, {}, 404),
+    ("GET", "/TOKEN/science/saddle/%2e%2e.js", None, {}, 404),
+    ("POST", "/TOKEN/check", b"x" * 20_000, {}, 413),
+    ("POST", "/TOKEN/check", b"not json", {}, 400),
+    ("POST", "/TOKEN/check", b"[" * 10_000, {}, 400),
+    ("POST", "/TOKEN/elsewhere", b"{}", {}, 404),
+    ("PUT", "/TOKEN/check", b"{}", {}, 501),
+])  # fmt: skip
+def test_refusals_are_short_json(server, method, path, body, headers, status):
+    found, text, _ = ask(server, method, path.replace("TOKEN", server.application.token), body, **headers)
+    assert found == status and len(text) < 500 and json.loads(text)["error"]
+    assert alive(server)
+
+
+@pytest.mark.parametrize("document", [
+    [1, 2], {"eta": "fast"}, {"n": 10**9}, {"n": 2.5}, {"method": 3}, {"landscape": "/etc/passwd"}, {"start": [1e9, 0]},
+    {"unknown": 1}, {"eta": 1e-4, "horizon": 1000}, {"parameters": {"curvature": None}}, {"parameters": []}, {"box": [1, 0, 1, 0]},
+    {"landscape": "evil.py:f"}, {"switch_at": 3.0, "switch_to": "sgd"}, {"model": "as-printed", "method": "sgd"},
+])  # fmt: skip
+def test_a_bad_state_is_one_sentence(server, document):
+    app = server.application
+    real = Application(app.library, app.state, app.token)
+    from sdesam.explorer.server import Refused
+
+    with pytest.raises(Refused) as refused:
+        real.post("check", json.dumps(document).encode())
+    assert refused.value.status == 400 and "\n" not in str(refused.value)
+
+
+def test_one_check_at_a_time(server):
+    from sdesam.explorer.server import Refused
+
+    app = server.application
+    with app.busy, pytest.raises(Refused, match="busy"):
+        app.post("check", b"{}")
+
+
+def random_request(rng, server):
+    """Random bytes, half a request, or a valid shape with random parts."""
+    token, size = server.application.token, rng.randrange(40)
+    path = rng.choice([f"/{token}/alive", f"/{token}/" + "".join(map(chr, rng.choices(range(33, 127), k=20))), "/x"])
+    host = rng.choice([f"127.0.0.1:{server.server_port}", "evil"])
+    head = f"{rng.choice(['GET', 'POST', 'HEAD', 'X'])} {path} HTTP/1.1\r\nHost: {host}\r\n"
+    body = rng.randbytes(size)
+    return rng.choice([
+        rng.randbytes(30) + b"\r\n\r\n",
+        f"{head}Content-Length: {size}\r\n\r\n".encode() + body,
+        f"{head}Content-Length: {rng.choice(['-1', 'x', '9' * 30])}\r\n\r\n".encode(),
+        f"{head}\r\n".encode(),
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_thousands_of_random_requests(server, count):
+    """Each on a connection of its own, answered or dropped; afterwards the server answers as before."""
+    rng, answered = random.Random(0), 0
+    for _ in range(count):
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as link:
+            try:
+                link.sendall(random_request(rng, server))
+                link.shutdown(socket.SHUT_WR)
+                answered += bool(link.recv(65536))
+            except OSError:
+                pass  # dropped in the middle of a request: as it should be
+    assert answered > 0.9 * count
+    assert alive(server)
+
+
+def test_a_taken_port(server, capsys):
+    library = server.application.library
+    other = start_server(library, library.checked(State()))
+    assert other.server_port != server.server_port  # the next free one
+    other.server_close()
+    with pytest.raises(SystemExit) as left:
+        main(["explore", "--port", str(server.server_port), "--no-browser"])
+    assert left.value.code == 2
+    assert "is taken" in capsys.readouterr().err
+
+
+def test_over_ssh_the_tunnel_and_the_file_are_named():
+    lines = advice(8765, {"SSH_CONNECTION": "10.0.0.2 5000 10.0.0.1 22", "USER": "ada"})
+    assert "ssh -L 8765:127.0.0.1:8765 ada@10.0.0.1" in lines[0] and "--export page.html" in lines[1]
+
+
+@pytest.mark.parametrize("arguments", [
+    ["explore", "--landscape", "nowhere"], ["explore", "--method", "adam"], ["explore", "--state", "eta=fast"],
+    ["explore", "--state", "missing.json"], ["explore", "--export", "page.txt"], ["render", "eta=0.1", "-o", "x.txt"],
+])  # fmt: skip
+def test_bad_arguments_are_one_sentence(arguments, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
