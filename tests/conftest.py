@@ -9,7 +9,10 @@ from pathlib import Path
 from jaxtyping import install_import_hook
 
 _PACKAGE = Path(__file__).parents[1] / "sdesam"
-_WRITERS = ("functions", "printer", "rules", "runtime", "scalars", "trace", "vectors")
+_WRITERS = (
+    "circular", "draws", "formats", "functions", "lanes", "lists", "printer", "reductions", "rows", "rules", "runtime",
+    "scalars", "trace", "vectors",
+)  # fmt: skip
 _CHECKED = [f"sdesam.{p.stem}" for p in _PACKAGE.glob("[!_]*") if p.stem != "engine"]
 _CHECKED += [f"sdesam.engine.{p.stem}" for p in (_PACKAGE / "engine").glob("[!_]*.py") if p.stem not in _WRITERS]
 install_import_hook(_CHECKED, "beartype.beartype")

@@ -68,12 +68,13 @@ TRIPLE = ss.coupled(
 )
 D = {"d": ss.difference(F), "e": ss.of_member(F, 1), "x": ss.of_member(ss.coordinate(0), 0)}
 PAIRS = {name: averaged(phi) for name, phi in D.items()}
-FULL = ss.small_noise_srk(SDE, 0.05 / 2)
-QUARTER = ss.small_noise_srk(SDE, 0.05 / 4)
-NESTED = ss.coupled(ss.coupled(sam(), ss.subcycle(FULL, 2)), ss.subcycle(ss.coupled(QUARTER, QUARTER), 4))
+SIMPLE = mc23.usam_sde(TANH, eta=0.05, rho=0.1)
+HALF = ss.small_noise_srk(SIMPLE, 0.05 / 2)
+QUARTER = ss.small_noise_srk(SIMPLE, 0.05 / 4)
+NESTED = ss.coupled(ss.coupled(sam(), ss.subcycle(HALF, 2)), ss.subcycle(ss.coupled(QUARTER, QUARTER), 4))
 KERNELS = {
     "antithetic": (antithetic(sam()), {"f": averaged(F)}),
-    "antithetic triple": (antithetic(TRIPLE), PAIRS),
+    "antithetic triple": (antithetic(ss.coupled(sam(), ss.subcycle(QUARTER, 4), ss.subcycle(HALF, 2))), PAIRS),
     "nested": (NESTED, {"f": lambda x: F(x[..., 1, 1, :]) - F(x[..., 0, 0, :]) + x[..., 1, 0, 0]}),
     "linearised": (linearised(sam(), X, 20), {"f": controlled(F)}),
     "linearised x4": (ss.subcycle(linearised(ss.small_noise_srk(SDE, 0.05 / 4), X, 80), 4), {"f": controlled(F)}),

@@ -16,11 +16,14 @@ from torch import Tensor
 from ..folds import Tree, nodes_of
 from ..statistics import Moments
 from .eager import UNIT, Start
+from .lanes import SLOT
 from .models import Model
 from .native import Code, compiled
-from .printer import ARRAYS, SLOT, module_of, numbers_of
-from .runtime import DRIVE, EXITS, row_length, runtime_module
+from .printer import ARRAYS, module_of, numbers_of
+from .reductions import EXITS, row_length
+from .runtime import DRIVE, runtime_module
 from .streams import Streams, seed_hash
+from .sums import Bins, folded, moments_of
 
 __all__ = ["Fused", "UndefinedObservable", "fused_exits", "fused_moments", "fused_values"]
 
@@ -28,7 +31,6 @@ _WINDOW_BYTES = 2**19  # values of a unit kept between two reductions: half of a
 _NUMBERS = 2**23  # of a call's result: 64 MB
 _WORK = 2**35  # operations of a call
 _MOST_UNITS = 64  # units of one call: sums of that many are in memory at once
-_PER_STEP = ("steps", "count", "nonfinite", "mean", "comoment", "m3", "m4", "low", "high")
 _PARALLEL = 4  # nodes in flight for each thread
 
 
@@ -122,7 +124,7 @@ def fused_moments(
         When an observable is NaN at a finite position.
     """
     _require_prepared(fused, saved)
-    bins = _Bins.of(names, edges or {})
+    bins = Bins.of(names, edges or {})
     common = None if x0 is None else _state_of(fused, x0.expand(UNIT, -1).clone())
 
     def run(node: tuple[int, int]) -> tuple[int, int, Moments]:
@@ -130,7 +132,7 @@ def fused_moments(
         if rows[..., 1].any():
             raise UndefinedObservable("an observable is NaN at a finite position")
         sizes = np.clip(replicates.stop - UNIT * np.arange(node[0], sum(node)), 0, UNIT)
-        return (*node, _folded(_moments(rows, sizes, names, np.tile(saved, len(rows)), dt, bins), len(saved)))
+        return (*node, folded(moments_of(rows, sizes, names, np.tile(saved, len(rows)), dt, bins), len(saved)))
 
     tree: Tree[Moments] = Tree()
     for begin, count, sums in _in_order(
@@ -225,7 +227,7 @@ def _run_units(
     K: int,
     seed: int,
     exits: bool = False,
-    bins: _Bins | None = None,
+    bins: Bins | None = None,
 ) -> np.ndarray:
     """Rows of sums (units, saved, row_length) of a node of units, or rows of exits."""
     first, units = node
@@ -235,7 +237,7 @@ def _run_units(
     else:
         starts, generators = common, None
     window = int(max(1, min(len(saved) - 1, _WINDOW_BYTES // (8 * UNIT * (1 + K)))))
-    bins = bins or _Bins.of(("",) * K, {})
+    bins = bins or Bins.of(("",) * K, {})
     out = np.zeros((units, len(saved), EXITS if exits else row_length(K, len(bins.edges))))
     memory = {
         "constants": fused.constants, "tables": fused.tables, "clock": fused.clock,
@@ -307,58 +309,3 @@ def fused_values(fused: Fused, start: Start, replicates: range, *, saved: np.nda
         values = np.concatenate([begin.view(np.float64), rest.view(np.float64)]).reshape(-1, rows, UNIT)
         found.append(values[: len(saved), :, : replicates.stop - first])
     return np.concatenate(found, axis=2)
-
-
-# ----------------------------------------------------------------- rows as moments
-def _folded(level: Moments, S: int) -> Moments:
-    """The merge of a node's units, level by level; a level of the tree is one merge of longer arrays."""
-    while len(level.steps) > S:
-        level = _half(level, S, 0).merge(_half(level, S, 1))
-    return level
-
-
-def _moments(
-    rows: np.ndarray, sizes: np.ndarray, names: tuple[str, ...], steps: np.ndarray, dt: float, bins: _Bins
-) -> Moments:
-    """Rows of sums (units, S, row_length) as moments at units·S "steps"."""
-    K = len(names)
-    flat = rows.reshape(-1, rows.shape[-1])
-    mean, m3, m4, low, high = (flat[:, 2 + i * K : 2 + (i + 1) * K] for i in range(5))
-    count, last = flat[:, 0].astype(np.int64), row_length(K)
-    return Moments(
-        names=names, steps=steps, dt=dt, count=count, nonfinite=np.repeat(sizes, rows.shape[1]) - count, mean=mean,
-        comoment=flat[:, 2 + 5 * K : last].reshape(-1, K, K), m3=m3, m4=m4, low=low, high=high,
-        histograms=bins.histograms(count, flat[:, last:]), edges=bins.named,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class _Bins:
-    """Edges of histograms, column after column; those of column k are ``edges[bounds[k] : bounds[k + 1]]``."""
-
-    named: Mapping[str, np.ndarray]
-    places: Mapping[str, int]
-    edges: np.ndarray
-    bounds: np.ndarray
-
-    @classmethod
-    def of(cls, names: tuple[str, ...], named: Mapping[str, np.ndarray]) -> _Bins:
-        """Of the observables that have a histogram."""
-        columns = [np.asarray(named.get(name, ()), float) for name in names]
-        bounds = np.cumsum([0, *map(len, columns)], dtype=np.int64)
-        return cls(named, {name: names.index(name) for name in named}, np.concatenate(columns), bounds)
-
-    def histograms(self, count: np.ndarray, above: np.ndarray) -> dict[str, np.ndarray]:
-        """Counts below, between and above the edges, from how many values are at or above each."""
-        found = {}
-        for name, k in self.places.items():
-            reached = above[:, self.bounds[k] : self.bounds[k + 1]].astype(np.int64)
-            found[name] = -np.diff(reached, axis=1, prepend=count[:, None], append=0)
-        return found
-
-
-def _half(level: Moments, S: int, which: int) -> Moments:
-    """Every second unit."""
-    rows = np.arange(len(level.steps)).reshape(-1, S)[which::2].reshape(-1)
-    histograms = {name: h[rows] for name, h in level.histograms.items()}
-    return replace(level, histograms=histograms, **{name: getattr(level, name)[rows] for name in _PER_STEP})
