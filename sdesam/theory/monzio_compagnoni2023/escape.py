@@ -43,14 +43,16 @@ def usam_well_exit_time(lam: float, *, eta: float, rho: float, sigma: float, A: 
     return mean_exit_time(lambda y: (-lam * a * y, np.full_like(y, eta * (a * sigma) ** 2)), A)
 
 
-def chain_exit_time(lam: float, *, eta: float, rho: float, sigma: float, A: float, nodes: int = 500) -> float:
+def chain_exit_time(lam: float, *, eta: float, rho: float, sigma: float, A: float, nodes: int | None = None) -> float:
     """Mean time until USAM's chain is seen outside |x| < A, from the minimum: the integral equation, exact."""
     _require(lam, eta, rho, sigma, A)
     a = 1 + rho * lam
     return watched_exit_time(1 - eta * lam * a, eta * a * sigma, A, dt=eta, nodes=nodes)
 
 
-def skeleton_exit_time(lam: float, *, eta: float, rho: float, sigma: float, A: float, nodes: int = 500) -> float:
+def skeleton_exit_time(
+    lam: float, *, eta: float, rho: float, sigma: float, A: float, nodes: int | None = None
+) -> float:
     """The mean exit time of USAM's SDE looked at every eta only, as the chain is."""
     _require(lam, eta, rho, sigma, A)
     a = 1 + rho * lam
@@ -58,21 +60,26 @@ def skeleton_exit_time(lam: float, *, eta: float, rho: float, sigma: float, A: f
     return watched_exit_time(float(m), a * sigma * np.sqrt(eta * (1 - m**2) / (2 * k)), A, dt=eta, nodes=nodes)
 
 
-def watched_exit_time(m: float, s: float, A: float, *, dt: float, nodes: int = 500) -> float:
+def watched_exit_time(m: float, s: float, A: float, *, dt: float, nodes: int | None = None) -> float:
     """T(0) for x⁺ = m x + s z and exit |x| >= A: T(x) = dt + ∫_{−A}^{A} p(y | x) T(y) dy.
 
     By Gauss-Legendre for even T, and an elimination that never subtracts (Grassmann, Taksar and Heyman 1985): the tiny
     probability of an exit keeps its digits however long T is.
 
+    Parameters
+    ----------
+    nodes : on the half-line; by default as many as put them about one deviation s apart: an error of about e^−2π²
+
     Raises
     ------
     ValueError
-        When the nodes are further apart than half a step's deviation.
+        When the nodes are further apart than 1.1 deviations of a step.
     """
     for name, value in (("s", s), ("A", A), ("dt", dt)):
         require_positive(name, value, "an exit needs noise, a distance and a clock")
+    nodes = max(100, int(np.ceil(1.6 * A / s))) if nodes is None else nodes
     require_count("nodes", nodes, least=2, why="it is the resolution of the integral")
-    if A / nodes > s / 1.5:  # a half-line of nodes, at most 1.6 A/nodes apart
+    if A / nodes > s / 1.5:  # they are at most πA/(2 nodes) apart
         raise ValueError(f"nodes must be at least {int(np.ceil(1.5 * A / s))} for steps of {s:.3g}, got {nodes}.")
     x, w = np.polynomial.legendre.leggauss(nodes)
     y, w = A * (x + 1) / 2, A / 2 * w
