@@ -16,6 +16,7 @@ ORDER = [
      "theory.affine_noise", "theory.monzio_compagnoni2023.additive", "theory.monzio_compagnoni2023.sdes",
      "theory.monzio_compagnoni2023.as_printed", "theory.monzio_compagnoni2023.closed_forms",
      "theory.monzio_compagnoni2023.saddles_and_exits", "theory.monzio_compagnoni2023.at_run_time",
+     "theory.monzio_compagnoni2023.stationary", "theory.monzio_compagnoni2023.escape",
      "theory.monzio_compagnoni2023", "theory.planar", "theory"],
     ["controls", "engine.streams", "engine.eager", "engine.progress", "engine.scalars", "engine.rules", "engine.trace",
      "engine.reference", "engine.javascript", "engine.checks", "engine.members", "engine.models",
