@@ -121,7 +121,9 @@ def test_two_hundred_eager_steps():
     family, method, name = FAMILIES["saddle"], METHODS["sam"], "sam/theory/euler"
     values, _ = numbers(family)
     kernel = kernel_of(family, method, name, values)
-    program = named_step(lambda **v: kernel_of(family, method, name, v), NUMBERS | family.defaults(), torch.ones(2).double())
+    program = named_step(
+        lambda **v: kernel_of(family, method, name, v), NUMBERS | family.defaults(), torch.ones(2).double()
+    )
     job, path = job_and_path(family, name, Printed(program, "loop"))
     x = torch.tensor(job["x"], dtype=torch.float64).reshape(2, ROWS).T
     for z in job["z"]:
@@ -158,18 +160,27 @@ def test_a_swapped_operand_is_caught():
     nodes = list(good.program.nodes)
     place = next(i for i, (op, _) in enumerate(nodes) if op == "sub")
     nodes[place] = ("sub", nodes[place][1][::-1])
-    faulty = replace(science, lists={**science.lists, "usam": Printed(replace(good.program, nodes=tuple(nodes)), "loop")})
-    right, wrong = (np.array(node(RUN, {"science": s.javascript(), "jobs": [job]})[0], float) for s in (science, faulty))
+    faulty = replace(
+        science, lists={**science.lists, "usam": Printed(replace(good.program, nodes=tuple(nodes)), "loop")}
+    )
+    right, wrong = (
+        np.array(node(RUN, {"science": s.javascript(), "jobs": [job]})[0], float) for s in (science, faulty)
+    )
     assert np.abs(right - path).max() <= 1e-10 < 1e-3 < np.abs(wrong - path).max()
 
 
 def test_the_pages_noise_is_the_toolkits():
     """Streams, Box-Muller and order of the draws: the very numbers of replicates 0..3, to rounding."""
-    script = module_text() + """
+    script = (
+        module_text()
+        + """
     const s = new Streams(7, 4), z = new Float64Array(12), on = new Uint8Array(4).fill(1), out = [];
     for (let k = 0; k < 50; k++) { s.normals(3, z, on); out.push(Array.from(z)); }
     console.log(JSON.stringify(out));"""
-    found = np.array(json.loads(subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True).stdout))
+    )
+    found = np.array(
+        json.loads(subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True).stdout)
+    )
     streams = Streams(seed=7, first=0, count=4)
     expected = [ss.Normal(3).draw(streams.bits, torch.float64).T.reshape(-1).numpy() for _ in range(50)]
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
@@ -261,7 +272,9 @@ def test_a_family_is_the_catalogues_landscape(name):
     values = {k: 1.3 * s.default + 0.1 for k, s in family.parameters.items()}
     x = torch.randn(100, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     expected = SAME[name](values)(x)
-    assert float((family.landscape(**values)(x) - expected).abs().max()) <= 1e-12 * max(1.0, float(expected.abs().max()))
+    assert float((family.landscape(**values)(x) - expected).abs().max()) <= 1e-12 * max(
+        1.0, float(expected.abs().max())
+    )
     code = eval(family.code.format(**values), {"ss": ss})
     assert torch.allclose(code(x), expected, rtol=1e-12, atol=1e-12)
 
@@ -270,11 +283,19 @@ def test_a_family_is_the_catalogues_landscape(name):
 def test_critical_points_are_the_known_ones(name):
     family = FAMILIES[name]
     landscape = SAME[name](family.defaults())
-    landscape = landscape if hasattr(landscape, "saddles") else {"double-well": ss.DoubleWell(2), "log-cosh": ss.LogCosh(2)}[name]
+    landscape = (
+        landscape
+        if hasattr(landscape, "saddles")
+        else {"double-well": ss.DoubleWell(2), "log-cosh": ss.LogCosh(2)}[name]
+    )
     found = critical_points(family, family.defaults())
     for kinds, known in ((("saddle",), landscape.saddles), (("minimum", "valley"), landscape.minimizers[:1])):
         for point in known:
-            near = [q for q in found if q.kind in kinds and float(ss.norm(q.x - point)) < (0.6 if "valley" in q.kind else 1e-6)]
+            near = [
+                q
+                for q in found
+                if q.kind in kinds and float(ss.norm(q.x - point)) < (0.6 if "valley" in q.kind else 1e-6)
+            ]
             assert near, (kinds, point)
 
 
