@@ -1,11 +1,12 @@
 # make repro   figures/ and paper_repro.md, from nothing but Python >= 3.11, pip and make
 # make test    static checks, unit tests, doctests
+# make browser the explorer's tests, in an installed Chromium
 # make smoke   every experiment in a small version, to a temporary folder
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: repro test smoke slow lint clean
+.PHONY: repro test smoke slow browser lint clean
 repro: .venv/experiments.stamp
 	@echo "== running the experiments: writes figures/ and paper_repro.md"
 	$(BIN)/sdesam repro
@@ -20,6 +21,11 @@ smoke: .venv/experiments.stamp
 
 slow: .venv/dev.stamp
 	$(BIN)/python -m pytest -n 2 -m slow
+
+browser: .venv/dev.stamp
+	@echo "== the explorer in an installed Chromium; skipped, visibly, where there is none"
+	$(PIP) -e ".[browser]"
+	$(BIN)/python -m pytest -q -rs -m browser tests/test_explorer_browser.py
 
 lint: .venv/dev.stamp
 	@echo "== ruff, pyright"

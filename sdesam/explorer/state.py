@@ -182,7 +182,10 @@ def _converted(name: str, value: Any) -> Any:
         return _points(name, value, count)
     if name == "parameters":
         return {key: _number(key, v) for key, v in value.items()}
-    return _number(name, value) if name in RANGES and not RANGES[name][2] else value
+    if name not in RANGES:
+        return value
+    _require_in_range(name, value)
+    return value if RANGES[name][2] else _number(name, value)
 
 
 def _parsed(name: str, text: str) -> Any:

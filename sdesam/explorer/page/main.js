@@ -270,6 +270,7 @@ export class Screen {
     }
     this.dirty = false;
     this.painted = (this.painted || 0) + 1;
+    this.firstPicture ??= performance.now(); // ms since the page was asked for
   }
 
   drawPlots(colors) {

@@ -31,7 +31,7 @@ def stability_limit(lam: Tensor, rho: Scalar) -> Tensor:
 
 
 def usam_second_moment(square: Tensor, lam: Tensor, *, eta: Scalar, rho: Scalar, sigma: Scalar) -> Tensor:
-    """E y² after one USAM step in a direction of curvature lam: (1 − eta lam a)² E y² + eta² a² sigma², a = 1 + rho lam.
+    """E y² after one USAM step along curvature lam: (1 − eta lam a)² E y² + eta² a² sigma², a = 1 + rho lam.
 
     Exact on quadratics, saddles included; rho = 0 is SGD.
     """
