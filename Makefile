@@ -1,12 +1,13 @@
 # make repro   figures/ and paper_repro.md, from nothing but Python >= 3.11, pip and make
 # make test    static checks, unit tests, doctests
 # make bench   both engines beside other libraries: rewrites the table and the figure in benchmarks/
+# make browser the explorer's tests, in an installed Chromium
 # make smoke   every experiment in a small version, to a temporary folder
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: repro test smoke slow bench lint clean
+.PHONY: repro test smoke slow browser bench lint clean
 repro: .venv/experiments.stamp
 	@echo "== running the experiments: writes figures/ and paper_repro.md"
 	$(BIN)/sdesam repro
@@ -26,6 +27,11 @@ bench: .venv/dev.stamp
 	@echo "== installing jax and diffrax, then measuring for about ten minutes"
 	$(PIP) -e ".[bench]"
 	$(BIN)/python benchmarks/engine.py
+
+browser: .venv/dev.stamp
+	@echo "== the explorer in an installed Chromium; skipped, visibly, where there is none"
+	$(PIP) -e ".[browser]"
+	$(BIN)/python -m pytest -q -rs -m browser tests/test_explorer_browser.py
 
 lint: .venv/dev.stamp
 	@echo "== ruff, pyright"

@@ -68,13 +68,13 @@ class Tab:
     def banners(self):
         return self.page.locator(".banner span").all_inner_texts()
 
-    def until(self, script):
+    def until(self, script, seconds=WAIT / 1000):
         """Asked again and again: the page's policy forbids the browser to evaluate strings for playwright."""
-        for _ in range(WAIT // 50):
+        for _ in range(int(20 * seconds)):
             if self.page.evaluate(script):
                 return
             time.sleep(0.05)
-        raise AssertionError(f"{script} did not become true in {WAIT / 1000:g} s")
+        raise AssertionError(f"{script} did not become true in {seconds:g} s")
 
 
 @pytest.fixture
@@ -98,10 +98,10 @@ def test_boots_from_disk_moving_and_asks_for_nothing(tab, file):
 def test_click_sets_the_start_within_a_pixel(tab):
     canvas = tab.page.locator("canvas").first
     box = canvas.bounding_box()
-    canvas.click(position={"x": 210, "y": 90})
+    canvas.click(position={"x": 230, "y": 60})
     x, y = tab.state()["start"]
     found = tab.ask("s => sdesam.frameOfMap.algorithm.to(...s)", [x, y])
-    assert np.hypot(found[0] - 210, found[1] - 90) <= 1 and box is not None
+    assert np.hypot(found[0] - 230, found[1] - 60) <= 1 and box is not None
     assert tab.ask("sdesam.pair.sides.SDE.x.length") == 2 * tab.state()["n"]
 
 
@@ -176,7 +176,7 @@ def test_hostile_address(browser, file):
     )
     with opened(browser, file, text) as tab:
         state, banners = tab.state(), tab.ask("[...document.querySelectorAll('.banner span')].map(n => n.textContent)")
-        assert state["eta"] == 0.02 and state["rho"] == 2 and state["n"] == 20_000 and state["seed"] == 0
+        assert state["eta"] == 0.01 and state["rho"] == 2 and state["n"] == 20_000 and state["seed"] == 0
         assert state["method"] == "sam" and state["landscape"] == "saddle" and state["start"] == [0, 0]
         assert tab.errors == [] and len(banners) == 6  # the last six; each can be dismissed
         assert tab.page.locator("img").count() == 0
@@ -265,8 +265,9 @@ def test_the_tool_kit_gone(browser, library):
         assert outside == [] and tab.errors == []
         server.shutdown()
         server.server_close()
+        tab.context.route("**/check", lambda route: route.abort())  # kept connections would still be answered
         tab.page.get_by_role("button", name="Check with the toolkit").click()
-        tab.page.wait_for_selector(".banner.warning", timeout=WAIT)
+        tab.until("document.querySelector('.banner.warning') !== null")
         assert "goes on" in tab.banners()[-1]
         k = tab.ask("sdesam.pair.k")
         tab.until(f"sdesam.pair.k > {k} || sdesam.finished")
@@ -280,7 +281,7 @@ def test_check_with_the_toolkit_agrees_with_the_page(browser, library):
         with Tab(browser, f"http://127.0.0.1:{server.server_port}/{server.application.token}/") as tab:
             tab.ask("() => { while (!sdesam.finished) sdesam.step(); }")
             tab.ask("sdesam.checkWithToolkit()")
-            tab.until("sdesam.check !== null")
+            assert tab.ask("sdesam.check !== null"), tab.banners()
             for side in ("algorithm", "SDE"):
                 for what in ("quantity", "loss"):
                     page = tab.ask(f"sdesam.pair.series['{side}'].{what}.at(-1)")
@@ -339,13 +340,13 @@ def test_downloads_parse(tab, tmp_path):
         found[suffix] = tmp_path / f"x.{suffix}"
         waiting.value.save_as(found[suffix])
     import csv
-    import xml.etree.ElementTree as tree
+    from xml.etree import ElementTree
 
     assert found["png"].read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    assert tree.parse(found["svg"]).getroot().tag.endswith("svg")
+    assert ElementTree.parse(found["svg"]).getroot().tag.endswith("svg")
     document = json.loads(found["json"].read_text())
     assert State.of(document["state"]).method == "sam" and len(document["series"]) > 10
-    rows = list(csv.DictReader(found["csv"].open()))
+    rows = list(csv.DictReader(found["csv"].read_text().splitlines()))
     assert {r["side"] for r in rows} == {"algorithm", "SDE"} and float(rows[0]["n"]) == 2000
 
 

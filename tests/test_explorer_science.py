@@ -68,7 +68,7 @@ def kernel_of(family, method, name, values):
 def job_and_path(family, name, printed):
     """Injected noise, and where torch goes with it by the list that was compared with the eager step: 200 steps."""
     _, p = numbers(family)
-    first = np.array([family.start, family.start]) + [[0.13, 0.21], [-0.2, 0.4]]
+    first = np.add([family.start, family.start], [[0.13, 0.21], [-0.2, 0.4]])
     count = len(printed.program.inputs) - len(p) - 2
     noise = np.random.default_rng(8).standard_normal((STEPS, count, ROWS)) / 2
     job = {"name": name, "p": p, "x": first.T.ravel().tolist(), "z": noise.reshape(STEPS, -1).tolist()}
@@ -97,9 +97,8 @@ def science(request):
 
 @pytest.mark.parametrize("name", [n for n in FAMILIES if n not in FULL])
 def test_every_algorithm_on_every_landscape(name):
-    """All their SDEs are in the slow tests; SAM's and SGD's, and the printed ones, are in the fast one of the saddle."""
+    """Their SDEs are in the slow tests; those on the saddle, the printed one too, are in the fast one."""
     family = FAMILIES[name]
-    values, _ = numbers(family)
     scalars = NUMBERS | family.defaults()
     start = torch.tensor(family.start, dtype=torch.float64) + 0.1
     factories = {m: lambda m=m, **v: kernel_of(family, METHODS[m], m, v) for m in METHODS}

@@ -72,7 +72,8 @@ def test_refusals_are_short_json(server, method, path, body, headers, status):
 
 @pytest.mark.parametrize("document", [
     [1, 2], {"eta": "fast"}, {"n": 10**9}, {"n": 2.5}, {"method": 3}, {"landscape": "/etc/passwd"}, {"start": [1e9, 0]},
-    {"unknown": 1}, {"eta": 1e-4, "horizon": 1000}, {"parameters": {"curvature": None}}, {"parameters": []}, {"box": [1, 0, 1, 0]},
+    {"unknown": 1}, {"eta": 1e-4, "horizon": 1000}, {"parameters": {"curvature": None}}, {"parameters": []},
+    {"box": [1, 0, 1, 0]},
     {"landscape": "evil.py:f"}, {"switch_at": 3.0, "switch_to": "sgd"}, {"model": "as-printed", "method": "sgd"},
 ])  # fmt: skip
 def test_a_bad_state_is_one_sentence(server, document):

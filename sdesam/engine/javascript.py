@@ -126,7 +126,7 @@ class _Writing:
 
     def _expression(self, op: str, args: tuple, texts: list[str]) -> str:
         if op == "input":
-            return self.names[args[0]]
+            return str(self.names[args[0]])
         if op == "constant":
             return f"c[{self.pool[self.program.constants[args[0]]]}]"
         if op == "literal":

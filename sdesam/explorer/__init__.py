@@ -1,8 +1,8 @@
 """The interactive explorer: a page that computes with the toolkit's traced kernels, and its hosts.
 
-families, methods ── science: traced, printed as JavaScript ──┬── page: one HTML file
-state, presets ── library ── check: the same in the toolkit ──┼── server: ``sdesam explore``
-                                                              └── widget: ``Explorer`` in a notebook
+Families of landscapes and methods become a science (traced, printed as JavaScript), which a page shows: as one HTML
+file, from the local server of ``sdesam explore``, or as the notebook's ``Explorer``.  A state says what is on the
+screen, and check runs it in the toolkit.
 """
 
 from __future__ import annotations

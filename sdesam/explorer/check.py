@@ -78,9 +78,7 @@ def curves(library: Library, state: State, n: int) -> Curves:
         Where a switch of methods is asked for, or the run would take minutes.
     """
     if state.switch_at > 0:
-        raise ValueError(
-            "switch_at must be 0 here: the toolkit simulates one method; pick the second one and its start."
-        )
+        raise ValueError("switch_at must be 0 here: the toolkit simulates one method at a time.")
     if state.steps * state.substeps * n > _MOST_WORK:
         n = max(1000, int(_MOST_WORK / (state.steps * state.substeps)))
     start = list(state.start)

@@ -139,9 +139,8 @@ def family_named(name: str) -> Family:
     if ".py:" in name:
         return family_of(load_function(name), f"sdesam.catalogue.load_function({name!r})")
     if name not in FAMILIES:
-        raise ValueError(
-            f"landscape {name!r} is not in the explorer: {nearest(name, FAMILIES)} Or give file.py:function."
-        )
+        what = f"landscape {name!r} is not in the explorer"
+        raise ValueError(f"{what}: {nearest(name, FAMILIES)} Or give file.py:function.")
     return FAMILIES[name]
 
 

@@ -59,9 +59,8 @@ class Library:
     def checked(self, state: State) -> State:
         """The state with all parameters of its landscape; raises ``ValueError`` for names that are not here."""
         if state.landscape not in self.families:
-            raise ValueError(
-                f"landscape {state.landscape[:40]!r} is not here: {nearest(state.landscape[:40], self.families)}"
-            )
+            name = state.landscape[:40]
+            raise ValueError(f"landscape {name!r} is not here: {nearest(name, self.families)}")
         for name in {state.method, state.switch_to or state.method}:
             if name not in self.methods:
                 raise ValueError(f"method {name[:40]!r} is not here: {nearest(name[:40], self.methods)}")
@@ -106,9 +105,8 @@ def _method(update: str | Callable[..., Any]) -> Method:
         return known or method_of(update, name, name)
     if ".py:" in update:
         function = load_function(str(Path(update)))
-        return method_of(
-            function, getattr(function, "__name__", "update"), f"sdesam.catalogue.load_function({update!r})"
-        )
+        name = getattr(function, "__name__", "update")
+        return method_of(function, name, f"sdesam.catalogue.load_function({update!r})")
     if update not in METHODS:
         raise ValueError(f"method {update!r} is unknown: {nearest(update, METHODS)} Or give file.py:function.")
     return METHODS[update]

@@ -53,12 +53,8 @@ def config_of(
     presets: Sequence[Preset] = PRESETS,
 ) -> dict[str, Any]:  # fmt: skip
     """What the page knows at start: the state, bounds, landscapes, methods and stories."""
-    schema = {
-        "ranges": dict(RANGES),
-        "choices": dict(CHOICES),
-        "defaults": State().document(),
-        "mostSteps": _MOST_STEPS,
-    }
+    plain = State().document()
+    schema = {"ranges": dict(RANGES), "choices": dict(CHOICES), "defaults": plain, "mostSteps": _MOST_STEPS}
     return {
         "version": __version__,
         "schema": schema,
@@ -84,9 +80,8 @@ def entry_text(config: Mapping[str, Any], sciences: Sequence[Science], *, server
     """The module with its data, which opens the page."""
     data = json.dumps(dict(config) | {"server": server}, separators=(",", ":")).replace("<", "\\u003c")
     held = ",\n".join(science.javascript() for science in sciences)
-    return (
-        f"{module_text()}\nconst config = {data};\nconfig.sciences = [{held}];\nglobalThis.sdesam = openPage(config);\n"
-    )
+    start = "globalThis.sdesam = openPage(config);\n"
+    return f"{module_text()}\nconst config = {data};\nconfig.sciences = [{held}];\n{start}"
 
 
 def page_html(config: Mapping[str, Any], sciences: Sequence[Science], title: str = "sdesam") -> str:
@@ -94,9 +89,8 @@ def page_html(config: Mapping[str, Any], sciences: Sequence[Science], title: str
     module, style = entry_text(config, sciences, server=False), style_text()
     packed = base64.b64encode(gzip.compress(module.encode(), 9, mtime=0)).decode()
     loader = _LOADER.replace("PACKED", packed)
-    policy = (
-        f"default-src 'none'; script-src {_hash(loader)} {_hash(module)}; style-src {_hash(style)}; img-src blob: data:"
-    )
+    scripts = f"script-src {_hash(loader)} {_hash(module)}"
+    policy = f"default-src 'none'; {scripts}; style-src {_hash(style)}; img-src blob: data:"
     return _HTML.format(title=_plain(title), policy=policy, style=style, loader=loader)
 
 

@@ -34,7 +34,7 @@ _LOOP = "n,p,x,z,on"
 
 @dataclass(frozen=True)
 class Printed:
-    """A list with how it is printed: ``loop`` over particles, ``watch`` over particles into y, or a function of (p, x)."""
+    """A list and how it is printed: ``loop`` over particles, ``watch`` over them into y, or a function of (p, x)."""
 
     program: Program
     form: str

@@ -8,7 +8,7 @@ import json
 import secrets
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
@@ -68,7 +68,7 @@ class Application:
     state: State
     token: str
     check: Callable[[Library, Mapping[str, Any]], dict[str, Any]] = check
-    busy: threading.Lock = threading.Lock()
+    busy: Any = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def get(self, path: str) -> tuple[str, str]:
         """Content type and text of a path below the token."""
@@ -121,7 +121,7 @@ def _sentence(error: Exception) -> str:
 class _Handler(BaseHTTPRequestHandler):
     """One request; every refusal is a short JSON document."""
 
-    server: _Server
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
     timeout = _PATIENCE
     server_version, sys_version = "sdesam", ""

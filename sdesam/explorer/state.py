@@ -102,9 +102,8 @@ class State:
         """With every parameter of its landscape; raises ``ValueError`` for one that it does not have."""
         unknown = set(self.parameters) - set(family.parameters)
         if unknown:
-            raise ValueError(
-                f"parameters of {family.name} are {', '.join(family.parameters) or 'none'}, got {unknown}."
-            )
+            known = ", ".join(family.parameters) or "none"
+            raise ValueError(f"parameters of {family.name} are {known}, got {', '.join(map(str, unknown))}.")
         return replace(self, landscape=family.name, parameters=family.defaults() | dict(self.parameters))
 
     def fragment(self) -> str:
@@ -139,7 +138,7 @@ class State:
                 raise ValueError(f"{name} must be true or false, got {document[name]!r}.")
         if not isinstance(document.get("parameters", {}), Mapping):
             raise ValueError(f"parameters must be an object, got {document['parameters']!r}.")
-        return cls(**document)
+        return cls(**{name: _converted(name, value) for name, value in document.items()})
 
     @classmethod
     def from_fragment(cls, text: str) -> State:
@@ -174,6 +173,19 @@ def read_state(text: str) -> State:
     except (OSError, ValueError) as error:
         raise ValueError(f"state file {text!r} cannot be read: {error}.") from error
     return State.of(document.get("state", document) if isinstance(document, Mapping) else document)
+
+
+def _converted(name: str, value: Any) -> Any:
+    """JSON has one kind of number and no tuples."""
+    if name in ("start", "box"):
+        count = len(getattr(State, name))
+        return _points(name, value, count)
+    if name == "parameters":
+        return {key: _number(key, v) for key, v in value.items()}
+    if name not in RANGES:
+        return value
+    _require_in_range(name, value)
+    return value if RANGES[name][2] else _number(name, value)
 
 
 def _parsed(name: str, text: str) -> Any:

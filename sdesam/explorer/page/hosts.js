@@ -26,7 +26,7 @@ export function openPage(config) {
     const fragment = location.hash.slice(1);
     if (fragment === saved) return;
     saved = fragment;
-    const { state, notes } = parseFragment(fragment, screen.schema.base, screen.schema);
+    const { state, notes } = parseFragment(fragment, screen.schema);
     notes.forEach((text) => screen.note(text));
     screen.open(state);
   });
@@ -73,7 +73,7 @@ export function render({ model, el: root }) {
     else resolve?.(message.found);
   });
   model.on("change:fragment", () => {
-    const text = model.get("fragment"), { state, notes } = parseFragment(text, screen.schema.base, screen.schema);
+    const text = model.get("fragment"), { state, notes } = parseFragment(text, screen.schema);
     if (JSON.stringify(state) === JSON.stringify(screen.state)) return;
     notes.forEach((note) => screen.note(note));
     screen.open(state);

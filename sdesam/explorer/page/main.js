@@ -22,7 +22,7 @@ export class Screen {
   constructor(root, config, host) {
     Object.assign(this, { root, config, host, pins: [], check: null, playing: true, slow: false, hover: null, speed: 1, most: Infinity, work: 0, grounds: new Map() });
     this.schema = schemaOf(config);
-    const { state, notes } = parseFragment(host.fragment || "", this.schema.base, this.schema);
+    const { state, notes } = parseFragment(host.fragment || "", this.schema);
     this.panel = new Panel(this);
     notes.forEach((text) => this.note(text));
     this.ready = this.open(state);
@@ -270,6 +270,7 @@ export class Screen {
     }
     this.dirty = false;
     this.painted = (this.painted || 0) + 1;
+    this.firstPicture ??= performance.now(); // ms since the page was asked for
   }
 
   drawPlots(colors) {

@@ -19,12 +19,14 @@ function listOf(name, text, old) {
   return good && ordered ? [parts, null] : [old, `${name} = “${shorten(text)}” is not ${old.length} numbers within ±${BOUND}${name === "box" ? " in order" : ""}; ${format(old)} is kept.`];
 }
 
-// An address fragment over a base state: { state, notes }.  Never throws; a note is one plain sentence.
-export function parseFragment(fragment, base, schema) {
-  const state = { ...base, parameters: { ...base.parameters } }, notes = [];
-  const pairs = [...new URLSearchParams(fragment.replace(/^#/, ""))].slice(0, 60);
-  const wanted = pairs.findLast(([key]) => key === "landscape");
-  if (wanted && schema.landscapes[wanted[1]] && wanted[1] !== state.landscape) Object.assign(state, schema.startOf(wanted[1]));
+// An address fragment over the defaults (nothing: the page's first state): { state, notes }.  Never throws; a note is one
+// plain sentence.
+export function parseFragment(fragment, schema) {
+  const notes = [], pairs = [...new URLSearchParams(fragment.replace(/^#/, ""))].slice(0, 60);
+  const wanted = pairs.findLast(([key]) => key === "landscape")?.[1];
+  const landscape = Object.hasOwn(schema.landscapes, wanted ?? "") ? wanted : schema.base.landscape;
+  const plain = { ...schema.defaults, method: schema.base.method, landscape, parameters: schema.startOf(landscape).parameters };
+  const state = pairs.length ? plain : { ...schema.base, parameters: { ...schema.base.parameters } };
   for (const [key, text] of pairs) {
     const [value, note] = entryOf(key, text, state, schema);
     if (note) notes.push(note);

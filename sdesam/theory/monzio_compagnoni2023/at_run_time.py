@@ -26,12 +26,12 @@ def effective_rho(rho: Scalar, sigma: Scalar, d: int) -> Scalar:
 
 
 def stability_limit(lam: Tensor, rho: Scalar) -> Tensor:
-    """The eta below which USAM contracts a direction of curvature lam > 0: 2/(lam (1 + rho lam)); rho = 0 is SGD."""
+    """The eta below which USAM contracts along curvature lam > 0: 2/(lam (1 + rho lam)); rho = 0 is SGD."""
     return 2 / (lam * (1 + rho * lam))
 
 
 def usam_second_moment(square: Tensor, lam: Tensor, *, eta: Scalar, rho: Scalar, sigma: Scalar) -> Tensor:
-    """E y² after one USAM step in a direction of curvature lam: (1 − eta lam a)² E y² + eta² a² sigma², a = 1 + rho lam.
+    """E y² after one USAM step along curvature lam: (1 − eta lam a)² E y² + eta² a² sigma², a = 1 + rho lam.
 
     Exact on quadratics, saddles included; rho = 0 is SGD.
     """
@@ -54,7 +54,7 @@ def sam_stationary_level(lam: Tensor, *, eta: Scalar, rho: Scalar, sigma: Scalar
 
 
 def capture_boundary(direction: Tensor, response: Tensor, mu: Scalar, rho: Scalar) -> Tensor:
-    """Where the ray along ``direction (..., d)`` leaves |H x| < rho mu (``dnsam_capture_radius``); response = H direction."""
+    """Where the ray along ``direction`` leaves |H x| < rho mu (``dnsam_capture_radius``); response = H direction."""
     return direction * (rho * mu / norm(response))[..., None]
 
 

@@ -1,0 +1,176 @@
+"""Stories are true, states survive the ways out of the page, and the notebook's widget answers."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sdesam.cli import main
+from sdesam.explorer.check import curves
+from sdesam.explorer.families import FAMILIES
+from sdesam.explorer.library import library_of
+from sdesam.explorer.page import module_text, style_text
+from sdesam.explorer.presets import PRESETS
+from sdesam.explorer.state import State, read_state
+
+STORIES = {p.name: p.state for p in PRESETS}
+N = 1024
+
+
+@pytest.fixture(scope="module")
+def library():
+    return library_of()[0]
+
+
+@pytest.fixture
+def last(library):
+    """Value and half a 95 % interval at the horizon, of a side and what is watched."""
+
+    def ask(state, side, what):
+        found = curves(library, library.checked(state), N).values(side, what)
+        return float(found["value"][-1]), float(found["high"][-1] - found["value"][-1])
+
+    return ask
+
+
+# ----------------------------------------------------------------- what the stories say
+def test_sam_is_trapped_where_sgd_escapes(last):
+    state = STORIES["sam-trapped"]
+    assert last(state, "algorithm", "inside")[0] == 1.0 and last(state, "SDE", "inside")[0] == 1.0
+    assert last(replace(state, method="sgd"), "algorithm", "inside")[0] < 0.02
+
+
+@pytest.mark.slow
+def test_more_noise_frees_sam_but_not_usam(last):
+    state = STORIES["noise-frees-sam"]
+    assert last(state, "algorithm", "inside")[0] < 0.1
+    assert last(replace(state, sigma=0.1), "algorithm", "inside")[0] > 0.99
+    for sigma in (0.1, 1.0):
+        assert last(replace(state, method="usam", sigma=sigma), "algorithm", "inside")[0] > 0.97
+
+
+@pytest.mark.slow
+def test_dnsam_hovers(last):
+    state = STORIES["dnsam-hovers"]
+    assert 0.4 < last(state, "algorithm", "inside")[0] < 0.75
+    assert last(replace(state, method="sgd"), "algorithm", "inside")[0] < 0.05
+
+
+@pytest.mark.slow
+def test_sam_drifts_along_the_valley(last):
+    state = STORIES["valley-drift"]
+    assert last(state, "algorithm", "quantity")[0] < 0.9
+    assert 1.6 < last(state, "SDE", "quantity")[0] < 1.75
+    assert last(replace(state, method="sgd"), "algorithm", "quantity")[0] > 1.75
+
+
+@pytest.mark.slow
+def test_the_sharpness_falls_after_the_switch(last):
+    state = replace(STORIES["switch-to-sam"], switch_at=0.0, switch_to="")
+    before = last(replace(state, horizon=20.0), "algorithm", "quantity")[0]
+    after = last(replace(state, method="sam", horizon=40.0), "algorithm", "quantity")[0]
+    assert before == pytest.approx(np.tanh(1.0) ** 2, abs=0.03) and after < 0.25
+
+
+@pytest.mark.slow
+def test_the_printed_covariance_stays_and_the_full_one_leaves(last):
+    state = STORIES["printed-covariance"]
+    assert last(state, "SDE", "inside")[0] > 0.98
+    (a, half), (b, other) = (last(replace(state, model="theory"), side, "inside") for side in ("algorithm", "SDE"))
+    assert a < 0.3 and abs(a - b) <= 4 / 1.96 * np.hypot(half, other)
+
+
+def test_stories_know_their_landscapes(library):
+    for preset in PRESETS:
+        assert library.checked(preset.state) == preset.state, preset.name
+        assert preset.sentence.endswith(".") and len(preset.sentence) < 240
+
+
+# ----------------------------------------------------------------- states
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.name)
+def test_a_state_survives_address_and_file(preset, tmp_path):
+    state = preset.state
+    assert State.from_fragment(f"http://127.0.0.1:1/t/#{state.fragment()}") == state
+    file = tmp_path / "state.json"
+    file.write_text(json.dumps({"schema": 1, "state": state.document()}))
+    assert read_state(str(file)) == state
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("eta=fast", "eta must be a finite number"), ("eta=7", "from 0.0001 to 2"), ("n=1.5", "whole number"),
+    ("colour=red", "unknown entry"), ("start=1", "2 numbers"), ("box=1,0,0,1", "left < right"), ("shared=yes", "0 or 1"),
+    ("model=mine", "one of theory"), ("eta=0.0001&horizon=1000", "steps"), ("start=1,99", "within"),
+])  # fmt: skip
+def test_a_bad_state_is_one_sentence(text, words):
+    with pytest.raises(ValueError, match=words):
+        State.from_fragment(text)
+
+
+# ----------------------------------------------------------------- hosts
+def test_the_module_is_one_piece_without_imports_or_clashes(tmp_path):
+    import shutil
+
+    text = module_text()
+    assert not re.search(r"^(import|export)\b", text, re.MULTILINE)
+    assert "http" not in re.sub(r"http://www\.w3\.org/2000/svg", "", text) and "http" not in style_text()
+    if shutil.which("node") is None:
+        pytest.skip("no Node.js")
+    (tmp_path / "m.mjs").write_text(text)
+    subprocess.run(["node", "--check", tmp_path / "m.mjs"], check=True, capture_output=True)
+
+
+def command(*arguments):
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code in (0, None)
+
+
+@pytest.mark.slow
+def test_export_of_a_users_landscape_and_update(tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "def loss(x, *, depth=1.0):\n    return depth * (x[..., 0]**2 - 1)**2 + x[..., 1]**2\n"
+        "def half(g, x, z, *, rho):\n    return g(x + rho / 2 * g(x, z), z)\n"
+    )
+    page = tmp_path / "page.html"
+    command("explore", "--landscape", f"{mine}:loss", "--method", f"{mine}:half", "--export", str(page))
+    text = page.read_text()
+    assert len(text) < 100_000 and "default-src 'none'" in text and "://" not in text
+
+
+def test_render_writes_a_figure(tmp_path):
+    figure = tmp_path / "fig.pdf"
+    state = "landscape=quadratic&method=usam&eta=0.1&horizon=1&start=1,1"
+    command("render", state, "-o", str(figure), "--n", "200")
+    assert figure.read_bytes()[:5] == b"%PDF-"
+
+
+def test_the_widgets_state_goes_both_ways():
+    pytest.importorskip("anywidget")
+    from sdesam.explorer import Explorer
+
+    def bowl(x):
+        return (x * x).sum(-1)
+
+    screen = Explorer(landscape=bowl, state=State(method="sgd", sigma=0.3))
+    assert screen.state.landscape == "bowl" and "notebookScience" in screen._esm
+    screen.state = replace(screen.state, eta=0.2)
+    assert "eta=0.2" in screen.fragment
+    screen.fragment = screen.fragment.replace("eta=0.2", "eta=0.3")
+    assert screen.state.eta == 0.3
+    heard = []
+    screen.send = heard.append
+    screen._asked(None, {"check": {"eta": "fast"}}, None)
+    assert "must be a finite number" in heard[0]["error"]
+    with pytest.raises(ValueError, match="is not in the explorer"):
+        Explorer(landscape="nowhere")
+
+
+def test_help_lists_the_commands_without_torch():
+    code = "import sys, sdesam.cli_explore, sdesam.explorer; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert set(FAMILIES) >= {p.state.landscape for p in PRESETS}
