@@ -15,7 +15,7 @@ from sdesam.theory import monzio_compagnoni2023 as mc23
 
 ID = "thresholds"
 TITLE = "Trapping thresholds at saddles"
-MINUTES = 2.0
+MINUTES = 1.5
 CAPTION = """
 Left: USAM at the saddle of diag(1, −1), fraction that left |y| < ½ by T (algorithm solid, SDE dashed, four Euler steps
 per η), against ρμ; dotted: ρ = 1/μ. Middle: full-batch SAM (DNSAM is the same) at diag(2, −1), ρ = 0.1, by its start:

@@ -157,10 +157,14 @@ def test_the_planar_saddle(claim, planted):
         ("F9", "F9-noise-frees-sam", [as_is("near, loud/SAM", "near/SAM")]),
         ("F9", "F9-dnsam-as-sam", [as_is("near, loud/DNSAM", "near/DNSAM")]),
         ("F9", "F9-far-start", [as_is("far/USAM", "near/SAM")]),
-        ("F10", "F10-near-start", [as_is("near/SAM", "near/SGD"), as_is("near/USAM", "near/DNSAM")]),
-        ("F10", "F10-noise-frees-sam", [as_is("near, loud/SAM", "near/SAM")]),
+        (
+            "F10",
+            "F10-near-start",
+            [as_is("near/SAM/down", "near/SGD/down"), as_is("near/USAM/down", "near/DNSAM/down")],
+        ),
+        ("F10", "F10-noise-frees-sam", [as_is("near, loud/SAM/down", "near/SAM/down")]),
         ("F10", "F10-usam-slower", [as_is("near/USAM", "near/SGD")]),
-        ("F10", "F10-far-start", [as_is("far/DNSAM", "near/SAM")]),
+        ("F10", "F10-far-start", [as_is("far/DNSAM/down", "near/SAM/down")]),
     ],
 )
 def test_embedded_saddles(name, claim, planted):
