@@ -176,7 +176,7 @@ def _cut(x):
 REFUSED = {
     _cut: "numbers cut to torch.int64",
     _branches: "_branches|test_engine_trace.py, line [0-9]+: return",
-    _baked: "a number was probably taken out of a tensor",
+    _baked: "tolist takes numbers out of a tensor",
     _random: "draws random numbers",
     _unknown: r"no rule for aten.i0.default \(test_engine_trace.py, line [0-9]+: return torch.special.i0",
 }

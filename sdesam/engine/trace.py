@@ -8,6 +8,7 @@ rule.  Torch's own decompositions and ``torch.func`` come before: the watcher se
 
 from __future__ import annotations
 
+import math
 import os
 import traceback
 import warnings
@@ -18,16 +19,22 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._decomp import core_aten_decompositions, get_decompositions
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .rules import ELEMENTWISE, MOVES, REDUCTIONS, SHAPED
 from .scalars import Program, Scalars, TooLong
+from .storages import Storages, Symbol, solid
 
 __all__ = ["NotTraceable", "trace"]
 
 _TORCH = os.path.dirname(torch.__file__)
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _INDEXED = {"gather": 2, "index_select": 2, "index": 1, "index_put": 1, "scatter": 2}  # which argument says where
+_LEAVING = (
+    "tolist", "numpy", "__array__", "__dlpack__", "to_dlpack", "_to_dlpack", "untyped_storage", "storage",
+    "_typed_storage", "data_ptr", "__deepcopy__", "__reduce_ex__", "tensor", "__index__",
+)  # fmt: skip
 
 
 class NotTraceable(ValueError):
@@ -53,7 +60,7 @@ def trace(
     inputs = [e.detach().clone() for e in examples]
     watcher = _Watcher(inputs, most)
     try:
-        with warnings.catch_warnings(), watcher:
+        with warnings.catch_warnings(), watcher, _Guard(watcher):
             warnings.simplefilter("ignore")
             outputs = list(function(*inputs))
         return watcher.scalars.program([i for out in outputs for i in watcher.ids(out).reshape(-1).tolist()])
@@ -80,13 +87,24 @@ class _Unknown(Exception):
     """An operation without a rule."""
 
 
-class _Symbol:
-    """A tensor with its node numbers."""
+class _Guard(TorchFunctionMode):
+    """Refuses what takes numbers out of a tensor behind the watcher's back.
 
-    __slots__ = ("ids", "tensor")
+    ``as_tensor`` and ``asarray`` may keep a tensor, so only lists of tensors are refused there.
+    """
 
-    def __init__(self, tensor: Tensor, ids: Tensor) -> None:
-        self.tensor, self.ids = tensor, ids
+    def __init__(self, watcher: _Watcher) -> None:
+        super().__init__()
+        self._watcher = watcher
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        name = getattr(func, "__name__", "")
+        mixed = name in ("as_tensor", "asarray")
+        if name in _LEAVING or (mixed and isinstance(args[0], (list, tuple))):
+            with torch._C.DisableTorchFunction():
+                if self._watcher.depends(args):
+                    raise _Unknown(f"{name} takes numbers out of a tensor, which has others for every replicate")
+        return func(*args, **(kwargs or {}))
 
 
 class _Watcher(TorchDispatchMode):
@@ -96,13 +114,21 @@ class _Watcher(TorchDispatchMode):
         super().__init__()
         kinds = [_kind(e) * e.numel() for e in inputs]
         self.scalars = Scalars("".join(kinds), most)
-        self._known: dict[int, _Symbol] = {}  # by id; the tensors are kept, so that no id is used again
+        self._storages = Storages(self.scalars.constant)
+        self._precision = max((_digits(e.dtype) for e in inputs), default=0)
         starts = [sum(map(len, kinds[:i])) for i in range(len(kinds))]
         for start, tensor in zip(starts, inputs, strict=True):
-            self._record(tensor, torch.arange(start, start + tensor.numel()).reshape(tensor.shape))
+            self._storages.record(tensor, torch.arange(start, start + tensor.numel()).reshape(tensor.shape))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        kwargs = kwargs or {}
+        with torch._C.DisableTorchFunction():
+            return self._dispatch(func, args, kwargs or {})
+
+    def depends(self, value: Any) -> bool:
+        """Whether there is a tensor inside that depends on the inputs, under torch.func's wrappers too."""
+        return _has_symbol(_map(lambda t: self._symbol(_bare(t)), value, Tensor))
+
+    def _dispatch(self, func: Any, args: tuple, kwargs: dict) -> Any:
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise _Unknown(f"{func} draws random numbers; a step's only randomness is its argument z")
         symbols, words = _map(self._symbol, args, Tensor), {k: self._symbol(v) for k, v in kwargs.items()}
@@ -119,18 +145,15 @@ class _Watcher(TorchDispatchMode):
     def ids(self, value: Any) -> Tensor:
         """Node numbers of symbols, of a tensor's constants, or of a number."""
         value = self._symbol(value)
-        if isinstance(value, _Symbol):
+        if isinstance(value, Symbol):
             return value.ids
         if not isinstance(value, Tensor):
             return torch.tensor(self.scalars.constant(value))
-        flat = [self.scalars.constant(v) for v in _solid(value).reshape(-1).tolist()]
+        flat = [self.scalars.constant(v) for v in solid(value).reshape(-1).tolist()]
         return torch.tensor(flat, dtype=torch.int64).reshape(value.shape)
 
     def _symbol(self, value: Any) -> Any:
-        return self._known.get(id(value), value) if isinstance(value, Tensor) else value
-
-    def _record(self, tensor: Tensor, ids: Tensor) -> None:
-        self._known[id(tensor)] = _Symbol(tensor, ids)
+        return (self._storages.find(value) or value) if isinstance(value, Tensor) else value
 
     def _watched(self, func: Any, args: tuple, kwargs: dict, symbols: tuple, words: dict) -> Any:
         """The operation's result, with the node numbers of its tensors recorded."""
@@ -139,45 +162,64 @@ class _Watcher(TorchDispatchMode):
             raise _Unknown("Python asks for the value of a tensor, which is another one for every replicate")
         if name in SHAPED:
             return func(*args, **kwargs)
+        if name == "as_strided":  # by memory
+            return self._not_narrower(func(*args, **kwargs), args)
         if name.endswith("_") and not name.startswith("_"):
-            ids = self._evaluate(getattr(torch.ops.aten, name[:-1]), name[:-1], symbols, words)
-            result = func(*args, **kwargs)
-            self._write(args[0], ids)
-            return result
+            return self._written(func, name[:-1], args, kwargs, symbols, words)
+        if func._schema.is_mutable:
+            raise _Unknown(f"{func} writes into an argument")
         ids = self._evaluate(func, name, symbols, words)
-        result = func(*args, **kwargs)
+        result = self._not_narrower(func(*args, **kwargs), args)
         for tensor, part in zip(result, ids, strict=True) if isinstance(ids, (list, tuple)) else [(result, ids)]:
-            self._record(tensor, part)
+            self._storages.record(tensor, part)
         return result
 
-    def _write(self, target: Tensor, ids: Tensor) -> None:
-        """In place: other views of the same symbols see the change."""
-        old = self._symbol(target)
-        if isinstance(old, _Symbol) and old.ids.shape == ids.shape:
-            old.ids.copy_(ids)
-        else:
-            self._record(target, ids)
+    def _written(self, func: Any, name: str, args: tuple, kwargs: dict, symbols: tuple, words: dict) -> Any:
+        """In place; what is written takes the target's kind."""
+        target = self._not_narrower(args[0], args)
+        ids = self._evaluate(getattr(torch.ops.aten, name), name, symbols, words)
+        kept = self._each(ELEMENTWISE["_to_copy"], (Symbol(target, ids),), {"dtype": target.dtype}, func)
+        self._storages.write(target, kept)
+        return func(*args, **kwargs)
+
+    def _not_narrower(self, result: Any, args: tuple) -> Any:
+        """The list has one precision: numbers cut to fewer digits than the inputs have would keep theirs."""
+        least = min((_digits(t.dtype) for t in _tensors(result) if t.is_floating_point()), default=self._precision)
+        if least < self._precision and any(_digits(t.dtype) > least for t in _tensors(args) if self.depends(t)):
+            raise _Unknown("numbers are narrowed below the precision of the run")
+        return result
 
     def _evaluate(self, target: Any, name: str, args: tuple, kwargs: dict) -> Any:
         """Node numbers of the result, or a list of those of several."""
-        if name == "index" and not isinstance(args[0], _Symbol):
+        if name == "index" and not isinstance(args[0], Symbol):
             return self._lookup(target, args[0], args[1])
         if name in _INDEXED and _has_symbol(args[_INDEXED[name]]):
             raise _Unknown(f"{target} takes from a place that is computed")
         if name in MOVES:
             target = torch.ops.aten.reshape if name in ("view", "_unsafe_view") else target  # strides may differ
-            return target(*_map(self._movable, args, Tensor), **(kwargs if MOVES[name] else {}))
+            moved = [self._movable(a, name, i) for i, a in enumerate(args)]
+            if name == "scatter":  # of a number: its overload takes no tensor
+                target, moved[3] = torch.ops.aten.scatter, moved[3].expand(moved[3].shape or args[2].shape)
+            return target(*moved, **(self._motion(name, args, kwargs) if MOVES[name] else {}))
         if name in ELEMENTWISE:
             return self._each(ELEMENTWISE[name], args, kwargs, target)
         if name in REDUCTIONS:
             return self._reduced(name, args, kwargs, target)
         raise _Unknown(f"there is no rule for {target}")
 
-    def _movable(self, value: Any) -> Any:
-        """Data as node numbers; index tensors as they are."""
-        if isinstance(value, Tensor) and not value.is_floating_point():
+    def _movable(self, value: Any, name: str, place: int) -> Any:
+        """Data as node numbers; what says where as it is."""
+        if _INDEXED.get(name) == place:
             return value
-        return self.ids(value)
+        if name == "scatter" and place == 3:
+            return self.ids(value)  # a tensor, or a number
+        return _map(self.ids, value, Tensor)
+
+    def _motion(self, name: str, args: tuple, kwargs: dict) -> dict:
+        """Keywords of an operation that moves data; node numbers must not be added up."""
+        if kwargs.get("reduce") is not None or (name == "index_put" and (args[3:4] or (kwargs.get("accumulate"),))[0]):
+            raise _Unknown(f"{name} adds up what falls on one place")
+        return {k: _map(self.ids, v, Tensor) for k, v in kwargs.items()}
 
     def _numbers(self, value: Any, target: Any) -> Tensor:
         ids = self.ids(value)
@@ -186,8 +228,8 @@ class _Watcher(TorchDispatchMode):
         return ids
 
     def _each(self, rule: Callable, args: tuple, kwargs: dict, target: Any) -> Tensor:
-        operands = [a for a in args if isinstance(a, (_Symbol, Tensor))]
-        plain = {i: self._constant(a) for i, a in enumerate(args) if not isinstance(a, (_Symbol, Tensor))}
+        operands = [a for a in args if isinstance(a, (Symbol, Tensor))]
+        plain = {i: self._constant(a) for i, a in enumerate(args) if not isinstance(a, (Symbol, Tensor))}
         ids = torch.broadcast_tensors(*(self._numbers(a, target) for a in operands))
         flat = []
         for row in zip(*(i.reshape(-1).tolist() for i in ids), strict=True):
@@ -201,12 +243,12 @@ class _Watcher(TorchDispatchMode):
         return self.scalars.constant(value) if isinstance(value, (bool, int, float)) else value
 
     def _reduced(self, name: str, args: tuple, kwargs: dict, target: Any) -> Tensor:
-        numbers = [self._numbers(a, target) if isinstance(a, (_Symbol, Tensor)) else a for a in args]
+        numbers = [self._numbers(a, target) if isinstance(a, (Symbol, Tensor)) else a for a in args]
         return REDUCTIONS[name](self.scalars, *numbers, **kwargs)
 
     def _lookup(self, target: Any, table: Tensor, index: Sequence) -> Tensor:
         """``table[.., i, ..]`` with a symbolic i: every number of the result is a load from a table of its own."""
-        symbolic = [p for p, i in enumerate(index) if isinstance(i, _Symbol)]
+        symbolic = [p for p, i in enumerate(index) if isinstance(i, Symbol)]
         if len(symbolic) != 1 or any(i is not None for p, i in enumerate(index) if p not in symbolic):
             raise _Unknown(f"{target} with more than one index")
         p, ids = symbolic[0], index[symbolic[0]].ids
@@ -221,11 +263,20 @@ class _Watcher(TorchDispatchMode):
         return out.reshape(shape)
 
 
-def _solid(value: Any) -> Any:
-    """Autodiff's symbolic zeros have no data."""
-    if isinstance(value, Tensor) and (value.is_meta or value._is_zerotensor()):
-        return torch.zeros(value.shape, dtype=value.dtype)
-    return value
+def _digits(dtype: torch.dtype) -> int:
+    """Binary digits of a float's fraction; none of what is no float, which nothing narrows."""
+    return round(-math.log2(torch.finfo(dtype).eps)) if dtype.is_floating_point else 0
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return [t for t in (value if isinstance(value, (list, tuple)) else (value,)) if isinstance(t, Tensor)]
+
+
+def _bare(tensor: Any) -> Any:
+    """Without torch.func's wrappers."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor
 
 
 def _kind(example: Tensor) -> str:
@@ -235,14 +286,14 @@ def _kind(example: Tensor) -> str:
 def _has_symbol(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return any(map(_has_symbol, value))
-    return isinstance(value, _Symbol)
+    return isinstance(value, Symbol)
 
 
 def _map(change: Callable, value: Any, *also: type) -> Any:
     if isinstance(value, (list, tuple)):
         mapped = [_map(change, v, *also) for v in value]
         return tuple(mapped) if isinstance(value, tuple) else mapped
-    return change(value) if isinstance(value, (_Symbol, *also)) else value
+    return change(value) if isinstance(value, (Symbol, *also)) else value
 
 
 # ----------------------------------------------------------------- the user's line
