@@ -42,12 +42,12 @@ class Part:
 def parts_of(kernel: Kernel, numbers: tuple[int, ...] | None = None) -> tuple[Part, ...]:
     """The parts of a kernel that eats ``numbers`` (by default all) of a draw, in the order of its state."""
     numbers = tuple(range(size_of(kernel.noise))) if numbers is None else numbers
-    if isinstance(kernel, Subcycled):
+    if type(kernel) is Subcycled:  # a subclass may have a step of its own
         return parts_of(kernel.kernel, numbers)
-    if isinstance(kernel, Antithetic):
+    if type(kernel) is Antithetic:
         plus = parts_of(kernel.kernel, numbers)
         return (*plus, *(replace(p, sign=-p.sign) for p in plus))
-    if isinstance(kernel, Coupled):
+    if type(kernel) is Coupled:
         dealt = [tuple(part[0].tolist()) for part in kernel._deal(torch.tensor([numbers]))]
         shares = [kernel.substeps // k.substeps for k in kernel.kernels]
         inner = [parts_of(k, own) for k, own in zip(kernel.kernels, dealt, strict=True)]
@@ -57,18 +57,18 @@ def parts_of(kernel: Kernel, numbers: tuple[int, ...] | None = None) -> tuple[Pa
 
 def joined(kernel: Kernel, states: Iterator[Any]) -> Any:
     """The state of a kernel from those of its parts; counters and sums of a coupled one are those of its start."""
-    if isinstance(kernel, Subcycled):
+    if type(kernel) is Subcycled:
         return joined(kernel.kernel, states)
-    if isinstance(kernel, Antithetic):
+    if type(kernel) is Antithetic:
         return joined(kernel.kernel, states), joined(kernel.kernel, states)
-    if isinstance(kernel, Coupled):
+    if type(kernel) is Coupled:
         return 0, tuple(joined(k, states) for k in kernel.kernels), (0.0,) * len(kernel.kernels)
     return next(states)
 
 
 def factors_of(noise: Noise) -> tuple[Noise, ...]:
     """The noises of a product, in the order in which they are drawn."""
-    if isinstance(noise, Product):
+    if type(noise) is Product:
         return tuple(f for factor in noise.factors for f in factors_of(factor))
     return (noise,)
 
@@ -81,11 +81,15 @@ def size_of(noise: Noise) -> int:
     NotTraceable
         For a noise that the fused engine does not know.
     """
-    if isinstance(noise, Product):
+    if type(noise) is Product:
         return sum(size_of(factor) for factor in noise.factors)
-    if not isinstance(noise, (Choice, Normal, ThreePoint, TwoPoint)):
-        raise NotTraceable(f"the fused engine does not draw {noise}")
+    if type(noise) not in _DRAWN:
+        derived = f", a subclass of {type(noise).__mro__[1].__name__}" if isinstance(noise, (*_DRAWN, Product)) else ""
+        raise NotTraceable(f"the fused engine does not draw {noise!r} ({type(noise).__name__}{derived})")
     return noise.B if isinstance(noise, Choice) else noise.size
+
+
+_DRAWN = (Choice, Normal, ThreePoint, TwoPoint)
 
 
 # ----------------------------------------------------------------- what depends on the step's number
@@ -133,9 +137,9 @@ Stepper = _Plain | _OnPath  # ``step`` and ``position`` get the numbers that bel
 
 def stepper_of(kernel: Kernel, like: Tensor) -> Stepper:
     """The kernel with its clock: no columns but for a linearised one, which is prepared for so many steps."""
-    while isinstance(kernel, Subcycled):
+    while type(kernel) is Subcycled:
         kernel = kernel.kernel
-    if not isinstance(kernel, Controlled):
+    if type(kernel) is not Controlled:
         return _Plain(kernel, like.new_empty(0, 0))
     path, slopes = kernel.path, kernel.slopes.flatten(1)
     ahead = torch.cat((path[1:], path[-1:]))
@@ -149,6 +153,7 @@ class Form:
 
     spec: Any
     shapes: tuple[tuple[int, ...], ...]
+    dtype: torch.dtype
 
     @classmethod
     def of(cls, kernel: Kernel | Stepper, rows: Tensor, name: str = "the kernel") -> Form:
@@ -158,7 +163,7 @@ class Form:
             if not isinstance(leaf, Tensor) or leaf.dtype != rows.dtype or leaf.shape[:1] != rows.shape[:1]:
                 what = f"{leaf.dtype}{tuple(leaf.shape)}" if isinstance(leaf, Tensor) else repr(leaf)
                 raise NotTraceable(f"the state of {name} must be tensors (n, ...) of x0's dtype, it holds {what}")
-        return cls(spec, tuple(tuple(leaf.shape[1:]) for leaf in leaves))
+        return cls(spec, tuple(tuple(leaf.shape[1:]) for leaf in leaves), rows.dtype)
 
     @property
     def size(self) -> int:
@@ -170,11 +175,11 @@ class Form:
         return pytree.tree_unflatten(list(leaves), self.spec)
 
     def take(self, state: Any) -> list[Tensor]:
-        """The tensors of a state."""
+        """The tensors of a state; truth values and integers become numbers of its dtype."""
         leaves, spec = pytree.tree_flatten(state)
         if spec != self.spec or any(not isinstance(leaf, Tensor) for leaf in leaves):
             raise NotTraceable("the state changes its form from step to step")
-        return leaves
+        return [leaf if leaf.is_floating_point() else leaf.to(self.dtype) for leaf in leaves]
 
     def step(self, step: Callable[[Any, Any], Any], numbers: Sequence[Tensor], several: bool) -> list[Tensor]:
         """A kernel's step on a state's tensors and then those of z, which is a tuple where there are ``several``."""

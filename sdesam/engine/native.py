@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,10 +35,15 @@ class Code:
     cached: bool
 
 
-def cache_folder() -> Path:
-    """Where object files are kept: ``$SDESAM_CACHE``, or ``sdesam`` in the user's cache folder."""
-    own = os.environ.get("SDESAM_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sdesam"
+def cache_folder() -> Path | None:
+    """Where object files are kept: ``$SDESAM_CACHE``, or ``sdesam`` in the user's cache folder; None without a home."""
+    own, caches = os.environ.get("SDESAM_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if own:
+        return Path(own)
+    try:
+        return Path(caches or Path.home() / ".cache") / "sdesam"
+    except RuntimeError:  # neither $HOME nor an entry for the user
+        return None
 
 
 def compiled(key: tuple, write: Callable[[], tuple[str, int]], folder: Path | None = None) -> Code:
@@ -46,13 +52,14 @@ def compiled(key: tuple, write: Callable[[], tuple[str, int]], folder: Path | No
     A file that is cut or changed is compiled again; a run that is killed while it writes leaves none.
     """
     folder = folder or cache_folder()
-    path = folder / f"{_digest(key)}.o"
-    kept = _read(path)
+    path = folder / f"{_digest(key)}.o" if folder else None
+    kept = _read(path) if path else None
     if kept is not None:
         return _loaded(*kept, cached=True)
     text, slots = write()
     code = _object_of(text)
-    _write(path, slots, code)
+    if path:
+        _write(path, slots, code)
     return _loaded(slots, code, cached=False)
 
 
@@ -125,14 +132,27 @@ def _write(path: Path, slots: int, code: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            file.write(hashlib.sha256(rest).digest() + rest)
-        os.replace(file.name, path)
+            _filled(Path(file.name), hashlib.sha256(rest).digest() + rest, path)
         _prune(path.parent)
     except OSError:
         return
 
 
+def _filled(unfinished: Path, content: bytes, path: Path) -> None:
+    """The content under its name; without success nothing stays."""
+    try:
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
 def _prune(folder: Path) -> None:
+    """Files that a killed run left unfinished go after an hour, finished ones when there are many."""
+    for file in folder.glob("*.tmp"):
+        if file.stat().st_mtime < time.time() - 3600:
+            file.unlink(missing_ok=True)
     files = list(folder.glob("*.o"))
     if len(files) > _MOST_FILES:
         for old in sorted(files, key=lambda f: f.stat().st_mtime)[: _MOST_FILES // 4]:

@@ -49,6 +49,11 @@ def _plain(op: str) -> Rule:
     return rule
 
 
+def _of_numbers(rule: Rule) -> Rule:
+    """A rule whose operands are numbers: truth values become 0 and 1."""
+    return lambda s, *args, **words: rule(s, *(None if a is None else _number(s, a) for a in args), **words)
+
+
 def _not(s: Scalars, a: int) -> int:
     return s.apply("not", a)
 
@@ -68,24 +73,31 @@ def _where(s: Scalars, c: int, a: int, b: int) -> int:
 
 
 def _nan(s: Scalars, a: int) -> int:
+    a = _number(s, a)
     return s.apply("ne", a, a)
 
 
-def _maximum(s: Scalars, a: int, b: int) -> int:
-    """A NaN of either argument survives: comparisons with it are false."""
-    return s.apply("where", s.apply("or", s.apply("gt", a, b), _nan(s, a)), a, b)
+def _extreme(comparison: str, of_truths: str) -> Rule:
+    """The larger or smaller of two; a NaN of either argument survives: comparisons with it are false."""
+
+    def rule(s: Scalars, a: int, b: int) -> int:
+        if s.kind(a) == s.kind(b) == "b":
+            return s.apply(of_truths, a, b)
+        a, b = _number(s, a), _number(s, b)
+        return s.apply("where", s.apply("or", s.apply(comparison, a, b), _nan(s, a)), a, b)
+
+    return rule
 
 
-def _minimum(s: Scalars, a: int, b: int) -> int:
-    return s.apply("where", s.apply("or", s.apply("lt", a, b), _nan(s, a)), a, b)
+_maximum, _minimum = _extreme("gt", "or"), _extreme("lt", "and")
 
 
 def _clamp(s: Scalars, a: int, low: int | None = None, high: int | None = None) -> int:
-    """A NaN passes."""
-    if low is not None:
-        a = s.apply("where", s.apply("lt", a, low), low, a)
-    if high is not None:
-        a = s.apply("where", s.apply("gt", a, high), high, a)
+    """A NaN passes, and so does that of a bound."""
+    for comparison, bound in (("lt", low), ("gt", high)):
+        if bound is not None:
+            beyond = s.apply("or", s.apply(comparison, a, bound), _nan(s, bound))
+            a = s.apply("where", beyond, bound, a)
     return a
 
 
@@ -94,13 +106,45 @@ def _clamp_above(s: Scalars, a: int, high: int) -> int:
 
 
 def _power(s: Scalars, a: int, exponent: int) -> int:
+    """Products where 2p is an integer up to 2,048, else e^(p log a).
+
+    Raises
+    ------
+    NotImplementedError
+        For an exponent that is computed or not finite, unless the base is a positive constant.
+    """
     p = s.value(exponent)
-    if p is None or not math.isfinite(p) or 2 * p != int(2 * p) or abs(p) > 64:
-        return s.apply("exp", s.apply("mul", exponent, s.apply("log", a)))
-    result = _integer_power(s, a, int(abs(p)))
-    if int(abs(p)) != abs(p):
+    if p is None or not math.isfinite(p):
+        return _exponential(s, a, exponent)
+    size = abs(p)
+    if size > 1024 or 2 * size != int(2 * size):
+        return _long_power(s, a, p)
+    result = _integer_power(s, a, int(size))
+    if size != int(size):
         result = s.apply("mul", result, s.apply("sqrt", a))
-    return result if p >= 0 else s.apply("div", s.constant(1.0), result)
+    result = result if p >= 0 else s.apply("div", s.constant(1.0), result)
+    return result if size in (0.5, int(size)) else _from_minus_infinity(s, a, p, result)
+
+
+def _exponential(s: Scalars, base: int, exponent: int) -> int:
+    b = s.value(base)
+    if b is None or not 0 < b < math.inf:
+        raise NotImplementedError("a power whose exponent is computed needs a positive constant as its base")
+    return s.apply("exp", s.apply("mul", exponent, s.constant(math.log(b))))
+
+
+def _long_power(s: Scalars, a: int, p: float) -> int:
+    size = s.apply("abs", a) if p == int(p) else a
+    result = s.apply("exp", s.apply("mul", s.constant(p), s.apply("log", size)))
+    if p != int(p):
+        return _from_minus_infinity(s, a, p, result)
+    return s.apply("where", s.apply("lt", a, s.constant(0.0)), s.apply("neg", result), result) if p % 2 else result
+
+
+def _from_minus_infinity(s: Scalars, a: int, p: float, result: int) -> int:
+    """The C library's value at minus infinity of a power that is no integer."""
+    limit = s.constant(math.inf if p > 0 else 0.0)
+    return s.apply("where", s.apply("eq", a, s.constant(-math.inf)), limit, result)
 
 
 def _integer_power(s: Scalars, a: int, p: int) -> int:
@@ -118,11 +162,20 @@ def _sign(s: Scalars, a: int) -> int:
 
 
 def _sinh(s: Scalars, a: int) -> int:
-    return s.apply("mul", s.constant(0.5), s.apply("sub", s.apply("expm1", a), s.apply("expm1", s.apply("neg", a))))
+    """2 sinh(a/2) cosh(a/2), which overflows where sinh a does: (p − q)(1 + (p + q)/2), p, q = e^±(a/2) − 1."""
+    half = s.apply("mul", s.constant(0.5), a)
+    p, q = s.apply("expm1", half), s.apply("expm1", s.apply("neg", half))
+    cosh = s.apply("add", s.constant(1.0), s.apply("mul", s.constant(0.5), s.apply("add", p, q)))
+    return s.apply("mul", s.apply("sub", p, q), cosh)
 
 
 def _cosh(s: Scalars, a: int) -> int:
-    return s.apply("mul", s.constant(0.5), s.apply("add", s.apply("exp", a), s.apply("exp", s.apply("neg", a))))
+    """(h/2) h + (1/h/2)/h, h = e^(a/2), which overflows where cosh a does."""
+    half = s.constant(0.5)
+    h = s.apply("exp", s.apply("mul", half, a))
+    r = s.apply("div", s.constant(1.0), h)
+    up, down = (s.apply("mul", s.apply("mul", half, e), e) for e in (h, r))
+    return s.apply("add", up, down)
 
 
 def _sigmoid(s: Scalars, a: int) -> int:
@@ -158,32 +211,32 @@ ELEMENTWISE: dict[str, Rule] = {
     **{name: _plain(name) for name in ("add", "sub", "mul", "div", "neg", "abs", "sqrt", *TRANSCENDENTAL)},
     **{name: _plain(name) for name in COMPARISONS},
     "rsub": lambda s, a, b, alpha=1: _plain("sub")(s, b, a, alpha=alpha),
-    "reciprocal": lambda s, a: s.apply("div", s.constant(1.0), a),
-    "square": lambda s, a: s.apply("mul", a, a),
-    "rsqrt": _reciprocal_root,
-    "sigmoid": _sigmoid,
-    "relu": _relu,
-    "sinh": _sinh,
-    "cosh": _cosh,
-    "sign": _sign,
-    "sgn": _sign,
-    "pow": _power,
+    "reciprocal": _of_numbers(lambda s, a: s.apply("div", s.constant(1.0), a)),
+    "square": _of_numbers(lambda s, a: s.apply("mul", a, a)),
+    "rsqrt": _of_numbers(_reciprocal_root),
+    "sigmoid": _of_numbers(_sigmoid),
+    "relu": _of_numbers(_relu),
+    "sinh": _of_numbers(_sinh),
+    "cosh": _of_numbers(_cosh),
+    "sign": _of_numbers(_sign),
+    "sgn": _of_numbers(_sign),
+    "pow": _of_numbers(_power),
     "maximum": _maximum,
     "minimum": _minimum,
-    "clamp": _clamp,
-    "clamp_min": _clamp,
-    "clamp_max": _clamp_above,
+    "clamp": _of_numbers(_clamp),
+    "clamp_min": _of_numbers(_clamp),
+    "clamp_max": _of_numbers(_clamp_above),
     "where": _where,
     "masked_fill": lambda s, a, mask, value: _where(s, mask, value, a),
     "logical_and": _logical("and"),
     "logical_or": _logical("or"),
-    "bitwise_and": _logical("and"),
-    "bitwise_or": _logical("or"),
+    "bitwise_and": lambda s, a, b: s.apply("and", a, b),  # of truth values only: the list refuses others
+    "bitwise_or": lambda s, a, b: s.apply("or", a, b),
     "logical_not": lambda s, a: _not(s, _truth(s, a)),
     "bitwise_not": _not,
     "isnan": _nan,
-    "isinf": lambda s, a: s.apply("eq", s.apply("abs", a), s.constant(math.inf)),
-    "isfinite": _finite,
+    "isinf": _of_numbers(lambda s, a: s.apply("eq", s.apply("abs", a), s.constant(math.inf))),
+    "isfinite": _of_numbers(_finite),
     "_to_copy": _same,
     "to": _same,
     "convert_element_type": _same,
@@ -210,6 +263,7 @@ def _mean_of(s: Scalars, nodes: Sequence[int]) -> int:
 
 
 def _norm_of(s: Scalars, nodes: Sequence[int]) -> int:
+    nodes = [_number(s, n) for n in nodes]
     if len(nodes) == 1:
         return s.apply("abs", nodes[0])
     return s.apply("sqrt", _sum_of(s, [s.apply("mul", n, n) for n in nodes]))
@@ -241,11 +295,11 @@ def _vector_norm(
 
 
 def _product_of(s: Scalars, nodes: Sequence[int]) -> int:
-    return _tree(lambda a, b: s.apply("mul", a, b), nodes, s.constant(1.0))
+    return _tree(lambda a, b: s.apply("mul", a, b), [_number(s, n) for n in nodes], s.constant(1.0))
 
 
 def _matrix_product(s: Scalars, a: Tensor, b: Tensor) -> Tensor:
-    rows, columns = a.tolist(), b.T.tolist()
+    rows, columns = ([[_number(s, n) for n in row] for row in m.tolist()] for m in (a, b.T))
     out = [[_sum_of(s, [s.apply("mul", x, y) for x, y in zip(r, c, strict=True)]) for c in columns] for r in rows]
     return torch.tensor(out, dtype=torch.int64).reshape(len(rows), len(columns))
 
