@@ -11,7 +11,7 @@ import torch
 import sdesam as ss
 from sdesam.engine.models import model_of
 from sdesam.engine.trace import NotTraceable
-from sdesam.noise import Normal
+from sdesam.noise import Choice, Normal, Product
 
 T = torch.float64
 ONE = Normal(1)
@@ -98,6 +98,10 @@ def through_data(x):
     return x.data.clamp(-1, 1)
 
 
+def turned_in_place(x):
+    return torch.stack((x.sin(), x), 1).transpose_(1, 2)[..., 0]
+
+
 def under_grad(x):
     def f(y):
         g = torch.zeros_like(y)
@@ -109,7 +113,7 @@ def under_grad(x):
 
 WRITES = [
     columns_of_empty, one_column_of_zeros, select_add, diagonal_copy, view_taken_before, truth_by_column,
-    numbers_from_truth, through_data, under_grad,
+    numbers_from_truth, through_data, turned_in_place, under_grad,
 ]  # fmt: skip
 
 
@@ -192,3 +196,95 @@ def test_numbers_narrowed_below_the_precision_are_refused(cut):
 def test_a_truth_value_may_become_any_float():
     fused, eager = both(Mine(lambda x, z: x - 0.5 * (x > 0).float() + 0.1 * z))
     np.testing.assert_allclose(fused.mean, eager.mean, rtol=1e-12, atol=1e-14)
+
+
+# ----------------------------------------------------------------- the check at other points
+class Counter:
+    """A step that halves every second call."""
+
+    calls = 0
+
+    def __call__(self, x, z):
+        self.calls += 1
+        return x * (0.5 if self.calls % 2 else 0.9) + z
+
+
+def test_a_step_that_counts_is_refused():
+    refused(Counter(), "changes from call to call|number was probably")
+    one = iter(range(1, 1000))
+    refused(lambda x, z: x * 0.9 + (z if next(one) < 4 else 0 * z), "changes from call to call")
+
+
+def flat_near(x):
+    """Baked at the point of the trace: with a clip at 1 it is flat around (3, 4)."""
+    if len(x) == 1:
+        return torch.ones_like(x)
+    return x.clamp(-1, 1)
+
+
+def test_what_is_flat_near_the_start_is_compared_far_away():
+    refused(lambda x, z: x - 0.1 * flat_near(x) + 0.1 * z, "the trace of step of mine gives", X.new_tensor([9.0, 8.0]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("eta", [1e-3, 1e-4])
+def test_a_baked_gradient_is_seen_however_small_the_step(dtype, eta):
+    def step(x, z):
+        fixed = torch.tensor([[3.0, 4.1]], dtype=x.dtype)
+        return x - eta * (fixed if len(x) == 1 else x) + 10 * eta * z
+
+    refused(step, "the trace of step of mine gives", X.to(dtype))
+
+
+def test_a_boolean_observable_does_not_set_the_precision():
+    watched = {"f": lambda x: torch.exp(x.sum(-1)), "in": lambda x: x[..., 0] > 0}
+    kernel = Mine(lambda x, z: 0.5 * x + z)
+    fused, _ = both(kernel, torch.tensor([1.3, 1.2]), watched)
+    assert fused.engine == "fused"
+
+
+# ----------------------------------------------------------------- what eager refuses, or runs
+WATCHED = {
+    "sum": (lambda x: x.sum(), r"'o' must map \(1, 2\) to \(1,\), got shape \(\)"),
+    "float": (lambda x: 1.0, "'o' must map .* got 1.0"),
+    "column": (lambda x: x[..., :1], r"got shape \(1, 1\)"),
+    "mean": (lambda x: x.mean(0), r"got shape \(2,\)"),
+}
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_observables_are_one_number_a_replicate(name):
+    phi, match = WATCHED[name]
+    refused(lambda x, z: 0.5 * x + z, match, observables={"o": phi})
+
+
+def test_a_step_keeps_the_form_of_its_state():
+    refused(lambda x, z: (0.5 * x + z)[..., :1], "must keep the form of its state")
+    refused(lambda x, z: (0.5 * x + z).float(), "narrowed|must keep the form")
+
+
+def test_a_table_of_indices_is_refused():
+    data, order = torch.tensor([1.0, 5.0, 9.0], dtype=T), torch.tensor([2, 0, 1])
+    refused(lambda x, z: 0.5 * x + data[order[z]], "place that is computed", noise=Choice(3, 1))
+
+
+def test_nested_products_run():
+    data = torch.arange(7, dtype=T) ** 2
+
+    def step(x, z):
+        return 0.5 * x + z[0][..., :1] * z[1][0] + data[z[1][1]].sum(-1, keepdim=True)
+
+    fused, eager = both(Mine(step, Product(Normal(1), Product(Normal(2), Choice(7, 3)))))
+    np.testing.assert_allclose(fused.mean, eager.mean, rtol=1e-12, atol=1e-14)
+
+
+def test_an_unforeseen_error_means_eager(monkeypatch):
+    def broken(*args):
+        raise IndexError("tuple index out of range")
+
+    monkeypatch.setattr("sdesam.engine.choice.model_of", broken)
+    monkeypatch.setattr("sdesam.ensembles.WORTHWHILE", 1.0)
+    kernel = Mine(lambda x, z: 0.5 * x + z)
+    assert ss.simulate(kernel, X, steps=2, n=8, observables=FIRST).engine.startswith("eager")
+    with pytest.raises(ValueError, match="IndexError: tuple index out of range"):
+        ss.simulate(kernel, X, steps=2, n=8, observables=FIRST, engine="fused")

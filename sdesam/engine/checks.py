@@ -1,4 +1,13 @@
-"""A trace sees one run of a function; here its list is compared with the function at other points."""
+"""A trace sees one run of a function; here its list is compared with the function at other points.
+
+How far apart they may be follows from rounding.  The list is evaluated in float64, so what differs is what the function
+itself rounds: its result, to ``_ROUNDINGS`` units of the numbers it adds, and the intermediate values of its change,
+whose error is relative to how much the change varies from point to point.  A number that stays where it was when the
+trace was made is wrong by a good part of that variation, however small the learning rate.
+
+Far points show what is flat near the start: a clip at 1 is a constant around 3.  They are compared to a part of their
+own size only, and where the function is finite.
+"""
 
 from __future__ import annotations
 
@@ -12,39 +21,81 @@ from .reference import evaluate
 from .scalars import Program
 from .trace import NotTraceable
 
-__all__ = ["PRECISIONS", "compare_with", "points_around"]
+__all__ = ["PRECISIONS", "compare_with", "far_draws", "points_around", "with_far"]
 
-PRECISIONS = {torch.float64: 1e-9, torch.float32: 1e-3}  # how far apart a list and the function may be
-_POINTS = 4  # at which they are compared; a trace is made at another
+PRECISIONS = {torch.float64: 1e-9, torch.float32: 1e-4}  # of the variation: rounding inside, with room for cancellation
+_ROUNDINGS = 32  # units in the last place of a result
+_FAR = {torch.float64: 1e-6, torch.float32: 1e-3}  # of the largest number at a far point
+_NEAR = 4  # at which they are compared; a trace is made at another
+_FACTORS = (-1.0, 0.0, 10.0, 100.0)  # of a start, for the far points
+_DRAWS = (1.0, 10.0, -10.0, -1.0)  # of a Gaussian draw there
 
 
 def points_around(x0: Tensor) -> Tensor:
     """A few different points near a start (d,): the first to trace at, the others to compare at."""
-    shift = np.random.default_rng(0).standard_normal((1 + _POINTS, len(x0))) * 0.3
+    shift = np.random.default_rng(0).standard_normal((1 + _NEAR, len(x0))) * 0.3
     return x0 + torch.from_numpy(shift).to(x0)
 
 
-def compare_with(program: Program, inputs: Sequence[Tensor], expected: Sequence[Tensor], what: str) -> None:
-    """What a trace cannot see (x.tolist(), a tensor built from numbers) shows as another value.
+def with_far(near: Tensor) -> Tensor:
+    """``points_around`` and as many far ones to compare at."""
+    return torch.cat((near, near[1:] * torch.tensor(_FACTORS).to(near)[:, None]))
+
+
+def far_draws(z: Tensor) -> Tensor:
+    """Gaussian draws for ``with_far``, made larger at the far points."""
+    factors = torch.tensor([1.0] * (1 + _NEAR) + list(_DRAWS)).to(z)
+    return z * factors.reshape(-1, *[1] * (z.ndim - 1))
+
+
+def compare_with(
+    program: Program, inputs: Sequence[Tensor], expected: Sequence[Tensor], what: str, before: Sequence[Tensor] = ()
+) -> None:
+    """What a trace cannot see shows as another value.
+
+    Parameters
+    ----------
+    inputs, expected : at ``points_around`` but the first, or ``with_far``
+    before : the state that a step changes into what is expected: the change is compared
 
     Raises
     ------
     NotTraceable
         With the two values.
     """
-    found = evaluate(program, [column for t in inputs for column in _columns(t)])
-    wanted = [column for t in expected for column in _columns(t)]
-    for a, b in zip(found, wanted, strict=True):
-        a, b = a.double(), b.double()
-        tolerance = PRECISIONS[expected[-1].dtype if expected[-1].dtype in PRECISIONS else torch.float64]
-        bad = ~((a - b).abs() <= tolerance * (1 + b.abs())) & ~((a == b) | (a.isnan() & b.isnan()))
+    dtype = next((t.dtype for t in inputs if t.is_floating_point()), torch.float64)
+    points = len(expected[0])
+    given, wanted, old = (
+        [_wide(c) for t in tensors for c in _columns(t, points)] for tensors in (inputs, expected, before)
+    )
+    found = [_wide(a).double() for a in evaluate(program, given)]
+    rows = torch.stack([c.double() for c in (*given, *wanted)])
+    for a, b, x in zip(found, wanted, old or [torch.zeros(points)] * len(wanted), strict=True):
+        bad = _apart(a, b.double(), x.double(), rows, dtype)
         if bool(bad.any()):
             i = int(bad.nonzero()[0])
             raise NotTraceable(
-                f"the trace of {what} gives {float(a[i]):.6g} where the eager one gives {float(b[i]):.6g}: a number "
-                "was probably taken out of a tensor (x.tolist(), torch.tensor([x[0], 1.0])), or replicates are mixed"
+                f"the trace of {what} gives {float(a[i]):.9g} where the eager one gives {float(b[i]):.9g}: a number "
+                "was probably taken out of a tensor (x.tolist(), torch.tensor([x[0], 1.0])), computed with fewer "
+                "digits than the start has, or replicates are mixed"
             )
 
 
-def _columns(t: Tensor) -> Tensor:
-    return t.reshape(_POINTS, t.numel() // _POINTS).T
+def _apart(a: Tensor, b: Tensor, x: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """At which points a is not b; x is what b was before."""
+    change = (b - x)[:_NEAR]
+    change = change[change.isfinite()]
+    spread = float(change.max() - change.min()) if len(change) else 0.0
+    allowed = PRECISIONS[dtype] * spread + _ROUNDINGS * torch.finfo(dtype).eps * (b.abs() + x.abs())
+    far = torch.arange(len(b)) >= _NEAR
+    allowed = torch.where(far, _FAR[dtype] * (rows.abs().amax(0) + spread), allowed)
+    same = (a == b) | (a.isnan() & b.isnan()) | ((a - b).abs() <= allowed)
+    return ~same & ~(far & ~rows.isfinite().all(0))
+
+
+def _wide(t: Tensor) -> Tensor:
+    return t.double() if t.is_floating_point() else t
+
+
+def _columns(t: Tensor, points: int) -> Tensor:
+    return t.reshape(points, t.numel() // points).T

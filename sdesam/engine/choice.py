@@ -37,6 +37,9 @@ def fused_or_reason(
         model: Model = model_of(kernel, x0, observables, internals, 3 * LIMIT)  # as many constants, at worst
     except NotTraceable as error:
         return str(error)
+    except Exception as error:  # unforeseen: the eager engine runs it, or says what is wrong with it
+        first = (str(error).splitlines() or ["?"])[0]
+        return f"{kernel.name} with its observables does not trace: {type(error).__name__}: {first}"
     if model.length > LIMIT:
         return (
             f"the list of {kernel.name} with its observables has {model.length} operations, more than {LIMIT}: it "

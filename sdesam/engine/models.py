@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from ..kernels import Kernel
-from ..noise import Noise
-from .checks import PRECISIONS, compare_with, points_around
+from ..noise import Noise, Normal
+from .checks import PRECISIONS, compare_with, far_draws, points_around, with_far
 from .members import Form, Part, Stepper, factors_of, joined, parts_of, size_of, stepper_of
 from .scalars import Program
 from .streams import Streams
@@ -107,7 +108,7 @@ def model_of(
     """
     if x0.device.type != "cpu" or x0.dtype not in PRECISIONS:
         raise NotTraceable(f"the fused engine runs float32 and float64 on the CPU, x0 is {x0.dtype} on {x0.device}")
-    parts, rows = parts_of(kernel), points_around(x0)
+    parts, rows = parts_of(kernel), with_far(points_around(x0))
     if len(parts) > 1 and internals:
         raise NotTraceable("internals of a coupled kernel are not traced")
     steppers = [stepper_of(part.kernel, x0) for part in parts]
@@ -157,22 +158,49 @@ def _repeated(now: Tensor, rows: Tensor) -> Tensor:
 
 
 def _traced_step(part: Part, stepper: Stepper, form: Form, rows: Tensor, most: int) -> Program:
-    z = part.kernel.noise.draw(Streams(seed=0, first=0, count=len(rows)).bits, rows.dtype)
-    draws, several = (z, True) if isinstance(z, tuple) else ((z,), False)
+    what = f"step of {part.kernel.name}"
+    draws, several = _draws(part.kernel.noise, rows)
 
     def step(*numbers: Tensor) -> list[Tensor]:
         *others, now = numbers
-        return form.step(lambda state, z: stepper.step(state, z, now), others, several)
+        left, z = others[: len(form.shapes)], pytree.tree_unflatten(others[len(form.shapes) :], several)
+        leaves = form.take(stepper.step(form.build(left), z, now))
+        _require_form(leaves, left, what)
+        return leaves
 
-    what = f"step of {part.kernel.name}"
     leaves = form.take(stepper.init(rows))
-    program = trace(step, [*(t[:1] for t in (*leaves, *draws)), _now(stepper, 0)], what, most)
+    examples = [*(t[:1] for t in (*leaves, *draws)), _now(stepper, 0)]
+    program = trace(step, examples, what, most)
     leaves, draws = _rest(leaves), _rest(draws)
     for k in range(2):
         now, before = _now(stepper, k), [leaf.clone() for leaf in leaves]
         leaves = step(*leaves, *(t.clone() for t in draws), now)
-        compare_with(program, (*before, *draws, _repeated(now, rows)), leaves, what)
+        compare_with(program, (*before, *draws, _repeated(now, rows)), leaves, what, before)
+    _require_same(program, trace(step, examples, what, most), what)
     return program
+
+
+def _draws(noise: Noise, rows: Tensor) -> tuple[list[Tensor], Any]:
+    """A draw for each row, as tensors and how they are nested."""
+    z = noise.draw(Streams(seed=0, first=0, count=len(rows)).bits, rows.dtype)
+    draws, several = pytree.tree_flatten(z)
+    pairs = zip(draws, factors_of(noise), strict=True)
+    return [far_draws(t) if isinstance(factor, Normal) else t for t, factor in pairs], several
+
+
+def _require_form(leaves: Sequence[Tensor], left: Sequence[Tensor], what: str) -> None:
+    for new, old in zip(leaves, left, strict=True):
+        if new.shape != old.shape or new.dtype != old.dtype:
+            raise NotTraceable(
+                f"{what} must keep the form of its state, it turned {old.dtype}{tuple(old.shape)} into "
+                f"{new.dtype}{tuple(new.shape)}"
+            )
+
+
+def _require_same(program: Program, again: Program, what: str) -> None:
+    """A second trace, some calls later."""
+    if repr(program) != repr(again):
+        raise NotTraceable(f"{what} changes from call to call: something in it counts, and is no part of the state")
 
 
 def _traced_observables(
@@ -185,18 +213,31 @@ def _traced_observables(
     internals: Mapping[str, Field],
     most: int,
 ) -> Program:
+    names, now = (*observables, *internals), _now(whole, 0)
+    what = f"observables {', '.join(names)}"
+
     def watch(*numbers: Tensor) -> list[Tensor]:
         *left, now = numbers
         state = join([form.build([left.pop(0) for _ in form.shapes]) for form in forms])
         x = whole.position(state, now)
-        values = [phi(x) for phi in observables.values()] + [read(state) for read in internals.values()]
+        values = [_number(name, phi(x), x, what) for name, phi in observables.items()]
+        values += [_number(name, read(state), x, what) for name, read in internals.items()]
         return [torch.isfinite(x).reshape(len(x), -1).all(-1), *values]
 
     leaves = [leaf for s, form in zip(steppers, forms, strict=True) for leaf in form.take(s.init(rows))]
-    names, now = (*observables, *internals), _now(whole, 0)
-    what = f"observables {', '.join(names)}"
-    program = trace(watch, [*(leaf[:1] for leaf in leaves), now], what, most)
-    if len(program.outputs) != 1 + len(names):
-        raise NotTraceable(f"{what} must each be one number a replicate")
+    examples = [*(leaf[:1] for leaf in leaves), now]
+    program = trace(watch, examples, what, most)
     compare_with(program, (*_rest(leaves), _repeated(now, rows)), watch(*_rest(leaves), now), what)
+    _require_same(program, trace(watch, examples, what, most), what)
     return program
+
+
+def _number(name: str, value: Any, x: Tensor, what: str) -> Tensor:
+    """An observable's value, one number a replicate."""
+    found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+    if not isinstance(value, Tensor) or value.shape != (len(x),):
+        raise NotTraceable(
+            f"{what} must each be one number a replicate: {name!r} must map {tuple(x.shape)} to ({len(x)},), "
+            f"got {found}"
+        )
+    return value

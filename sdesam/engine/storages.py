@@ -47,7 +47,7 @@ class Storages:
         """The tensor with its node numbers, or None where it depends on no input."""
         memory = _memory(tensor)
         if memory and (memory in self._places or (memory in self._sharing and id(tensor) not in self._known)):
-            return Symbol(tensor, _seen(self._numbers(tensor), tensor))
+            return Symbol(tensor, _seen(self.numbers(tensor), tensor))
         return self._known.get(id(tensor))
 
     def write(self, target: Tensor, ids: Tensor) -> None:
@@ -58,9 +58,9 @@ class Storages:
         RuntimeError
             Where several of the target's entries are one place.
         """
-        _seen(self._numbers(target), target).copy_(ids)
+        _seen(self.numbers(target), target).copy_(ids)
 
-    def _numbers(self, tensor: Tensor) -> Tensor:
+    def numbers(self, tensor: Tensor) -> Tensor:
         """Node numbers of all of a tensor's memory: known ones, and constants elsewhere."""
         memory = _memory(tensor)
         if memory not in self._places:

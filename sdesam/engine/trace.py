@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -64,6 +65,8 @@ def trace(
             warnings.simplefilter("ignore")
             outputs = list(function(*inputs))
         return watcher.scalars.program([i for out in outputs for i in watcher.ids(out).reshape(-1).tolist()])
+    except NotTraceable:
+        raise
     except TooLong:
         raise NotTraceable(f"the list of {what} has more than {most} numbers: it would compile for long") from None
     except Exception as error:  # also a use of an operation that its rule did not foresee: the eager engine runs it
@@ -164,6 +167,9 @@ class _Watcher(TorchDispatchMode):
             return func(*args, **kwargs)
         if name == "as_strided":  # by memory
             return self._not_narrower(func(*args, **kwargs), args)
+        if torch.Tag.inplace_view in func.tags:  # a new shape of the same numbers
+            self._storages.numbers(args[0])
+            return func(*args, **kwargs)
         if name.endswith("_") and not name.startswith("_"):
             return self._written(func, name[:-1], args, kwargs, symbols, words)
         if func._schema.is_mutable:
@@ -252,6 +258,8 @@ class _Watcher(TorchDispatchMode):
         if len(symbolic) != 1 or any(i is not None for p, i in enumerate(index) if p not in symbolic):
             raise _Unknown(f"{target} with more than one index")
         p, ids = symbolic[0], index[symbolic[0]].ids
+        if any(self.scalars.kind(i) != "i" for i in ids.reshape(-1).tolist()):
+            raise _Unknown(f"{target} takes from a place that is computed")
         rows = table.movedim(p, -1)
         shape = (*table.shape[:p], *ids.shape, *table.shape[p + 1 :])
         flat_ids = ids.reshape(-1).tolist()
@@ -274,8 +282,8 @@ def _tensors(value: Any) -> list[Tensor]:
 
 def _bare(tensor: Any) -> Any:
     """Without torch.func's wrappers."""
-    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-        tensor = torch._C._functorch.get_unwrapped(tensor)
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = functorch.get_unwrapped(tensor)
     return tensor
 
 
