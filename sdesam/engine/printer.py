@@ -20,9 +20,9 @@ from .functions import FUNCTIONS, draw
 from .members import size_of
 from .models import Model
 from .scalars import COMPARISONS, TRANSCENDENTAL, Program
-from .vectors import BYTE, INT64, POINTER, Builder, Vector, call, choose, loop, root, splat
+from .vectors import BYTE, INT64, POINTER, Builder, Vector, call, choose, fma, loop, root, splat
 
-__all__ = ["ARRAYS", "SLOT", "module_of", "numbers_of"]
+__all__ = ["ARRAYS", "SLOT", "module_of", "numbers_of", "stored_constants"]
 
 SLOT = 512  # bytes: 64 float64 or 128 float32 lanes
 ARRAYS = ("constants", "tables", "clock", "state", "rng", "values", "scratch", "shares", "scales")  # what ``run`` gets
@@ -110,6 +110,10 @@ class _Group:
         zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
         return Vector(self.builder, self.builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros), _FAST)
 
+    def number(self, value: Vector) -> Vector:
+        """Truth values as 0 and 1, numbers as they are."""
+        return choose(value, self.literal(1.0), self.literal(0.0)) if value.bits == 1 else value
+
     def literal(self, value: float | bool) -> Vector:
         """A number of the list's structure."""
         element = ir.IntType(1) if isinstance(value, bool) else self.float
@@ -124,6 +128,8 @@ class _Printer:
     def __init__(self, group: _Group, program: Program, constants: int, tables: int, inputs: Sequence[int], free: int):
         self.group, self.program, self.inputs = group, program, inputs
         self.constants = constants
+        first = constants + len(program.constants)
+        self.reciprocals = {k: first + 2 * i for i, k in enumerate(program.divisors)}
         lengths = [len(t) for t in program.tables]
         self.tables = [tables + sum(lengths[:i]) for i in range(len(lengths))]
         self.chained = program.length < _CHAINED * program.depth
@@ -176,7 +182,18 @@ class _Printer:
             return Vector(value.builder, value.value, _FAST)
         if op in COMPARISONS:
             return a.compare(op, rest[0])
+        if op == "div" and (divisor := self.program.nodes[args[1]])[0] == "constant":
+            place = self.reciprocals.get(divisor[1][0])
+            return a / rest[0] if place is None else self._quotient(a, place)
+        if node in self.program.exact:
+            return Vector(a.builder, _ARITHMETIC[op](a.plain(), *rest).value, _FAST)
         return _ARITHMETIC[op](a, *rest)
+
+    def _quotient(self, a: Vector, place: int) -> Vector:
+        """By a constant whose ``reciprocal`` is at ``place``: the rounded quotient, where that is not subnormal."""
+        high, low = (self.group.splat(self.group.pointers["constants"], place + k) for k in (0, 1))
+        value = fma(a, high, a.plain() * low)
+        return Vector(value.builder, value.value, _FAST)
 
     def _lookup(self, index: Vector, start: int, length: int) -> Vector:
         """A short table by halving: the lowest bit selects among neighbours, the next among those, .."""
@@ -214,6 +231,11 @@ _ARITHMETIC: dict[str, Callable[..., Vector]] = {
     "not": lambda a: a ^ 1,
     "where": choose,
 }
+
+
+def stored_constants(program: Program) -> int:
+    """How many numbers the code reads for a list's constants: them, and two for each divisor."""
+    return len(program.constants) + 2 * len(program.divisors)
 
 
 def _segments(program: Program, longest: int) -> list[list[int]]:
@@ -331,7 +353,7 @@ def _write_noise(group: _Group, model: Model, slots: _Slots) -> None:
     for noise in model.noise:
         size = size_of(noise)
         group.most = max(group.most, slot + size - 1)
-        pairs = size // 2 if isinstance(noise, Normal) else 0
+        pairs = size // 2 if type(noise) is Normal else 0
         if pairs:
             with loop(group.builder, INT64(pairs), "pair") as pair:
                 _write_draw(group, Normal(2), slot, group.builder.mul(pair, INT64(2)))
@@ -370,7 +392,7 @@ def _write_members(group: _Group, model: Model, slots: _Slots, substep: Any) -> 
                 _scale_sums(group, sums, i)
                 write(sums)
                 _clear(group, sums)
-        constants += len(member.step.constants)
+        constants += stored_constants(member.step)
         tables += sum(len(t) for t in member.step.tables)
 
 
@@ -379,7 +401,7 @@ def _member_writer(
 ) -> Callable[[list[int]], None]:
     def finish(outputs: list[Vector]) -> None:
         for slot, value in zip(states, outputs, strict=True):
-            group.store(slot, value)
+            group.store(slot, group.number(value))
 
     return lambda noises: _Printer(group, program, constants, tables, [*states, *noises], free).write(finish)
 
@@ -409,13 +431,13 @@ def _clear(group: _Group, sums: Sequence[int]) -> None:
 def _write_observables(group: _Group, model: Model, slots: _Slots, g: Any, save: Any, K: int) -> None:
     """Values in float64, one row of 1,024 an observable; the first row says where the position is finite."""
     builder = group.builder
-    constants = sum(len(m.step.constants) for m in model.members)
+    constants = sum(stored_constants(m.step) for m in model.members)
     tables = sum(len(t) for m in model.members for t in m.step.tables)
     states = list(range(slots.state, slots.noise))
 
     def finish(outputs: list[Vector]) -> None:
         for k, value in enumerate(outputs):
-            value = choose(value, group.literal(1.0), group.literal(0.0)) if value.bits == 1 else value
+            value = group.number(value)
             row = builder.add(builder.mul(save, INT64(K)), INT64(k))
             lane = builder.add(builder.mul(g, INT64(group.lanes)), builder.mul(group.place, INT64(group.width)))
             offset = builder.mul(builder.add(builder.mul(row, INT64(UNIT)), lane), INT64(8))
