@@ -45,7 +45,10 @@ def fused_or_reason(
             f"the list of {kernel.name} with its observables has {model.length} operations, more than {LIMIT}: it "
             "would compile for long, and torch's matrix products are as fast"
         )
-    return Fused.of(model, x0.dtype)
+    try:
+        return Fused.of(model, x0.dtype)
+    except NotTraceable as error:
+        return str(error)
 
 
 def description() -> dict[str, str]:

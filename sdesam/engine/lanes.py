@@ -7,7 +7,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from .vectors import BYTE, INT64, Builder, Vector, loop, splat
+from .vectors import BYTE, INT64, Builder, Vector, choose, loop, splat
 
 __all__ = ["FAST", "SLOT", "Group"]
 
@@ -71,6 +71,10 @@ class Group:
         one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.IntType(32)(0))
         zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
         return Vector(self.builder, self.builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros), FAST)
+
+    def number(self, value: Vector) -> Vector:
+        """Truth values as 0 and 1, numbers as they are."""
+        return choose(value, self.literal(1.0), self.literal(0.0)) if value.bits == 1 else value
 
     def literal(self, value: float | bool) -> Vector:
         """A number of the list's structure."""

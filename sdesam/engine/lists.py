@@ -13,9 +13,9 @@ from llvmlite import ir
 from .functions import FUNCTIONS
 from .lanes import FAST, Group
 from .scalars import COMPARISONS, TRANSCENDENTAL, Program
-from .vectors import INT64, Vector, call, choose, root
+from .vectors import INT64, Vector, call, choose, fma, root
 
-__all__ = ["TOGETHER", "ListPrinter"]
+__all__ = ["TOGETHER", "ListPrinter", "stored_constants"]
 
 _LONGEST = 400  # operations of one loop: a longer one spills more than a cut costs
 _CHAINED = 4  # operations for each one on the longest path: a list with fewer waits for its own results
@@ -30,6 +30,8 @@ class ListPrinter:
     def __init__(self, group: Group, program: Program, constants: int, tables: int, inputs: Sequence[int], free: int):
         self.group, self.program, self.inputs = group, program, inputs
         self.constants = constants
+        first = constants + len(program.constants)
+        self.reciprocals = {k: first + 2 * i for i, k in enumerate(program.divisors)}
         lengths = [len(t) for t in program.tables]
         self.tables = [tables + sum(lengths[:i]) for i in range(len(lengths))]
         self.chained = program.length < _CHAINED * program.depth
@@ -82,7 +84,18 @@ class ListPrinter:
             return Vector(value.builder, value.value, FAST)
         if op in COMPARISONS:
             return a.compare(op, rest[0])
+        if op == "div" and (divisor := self.program.nodes[args[1]])[0] == "constant":
+            place = self.reciprocals.get(divisor[1][0])
+            return a / rest[0] if place is None else self._quotient(a, place)
+        if node in self.program.exact:
+            return Vector(a.builder, _ARITHMETIC[op](a.plain(), *rest).value, FAST)
         return _ARITHMETIC[op](a, *rest)
+
+    def _quotient(self, a: Vector, place: int) -> Vector:
+        """By a constant whose ``reciprocal`` is at ``place``: the rounded quotient, where that is not subnormal."""
+        high, low = (self.group.splat(self.group.pointers["constants"], place + k) for k in (0, 1))
+        value = fma(a, high, a.plain() * low)
+        return Vector(value.builder, value.value, FAST)
 
     def _lookup(self, index: Vector, start: int, length: int) -> Vector:
         """A short table by halving: the lowest bit selects among neighbours, the next among those, .."""
@@ -120,6 +133,11 @@ _ARITHMETIC: dict[str, Callable[..., Vector]] = {
     "not": lambda a: a ^ 1,
     "where": choose,
 }
+
+
+def stored_constants(program: Program) -> int:
+    """How many numbers the code reads for a list's constants: them, and two for each divisor."""
+    return len(program.constants) + 2 * len(program.divisors)
 
 
 def _segments(program: Program, longest: int) -> list[list[int]]:

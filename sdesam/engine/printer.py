@@ -12,11 +12,11 @@ from ..noise import Noise, Normal
 from .draws import draw
 from .eager import UNIT
 from .lanes import Group
-from .lists import TOGETHER, ListPrinter
+from .lists import TOGETHER, ListPrinter, stored_constants
 from .members import size_of
 from .models import Model
 from .scalars import Program
-from .vectors import INT64, POINTER, Vector, choose, loop
+from .vectors import INT64, POINTER, Vector, loop
 
 __all__ = ["ARRAYS", "module_of", "numbers_of"]
 
@@ -122,7 +122,7 @@ def _write_noise(group: Group, model: Model, slots: _Slots) -> None:
     for noise in model.noise:
         size = size_of(noise)
         group.most = max(group.most, slot + size - 1)
-        pairs = size // 2 if isinstance(noise, Normal) else 0
+        pairs = size // 2 if type(noise) is Normal else 0
         if pairs:
             with loop(group.builder, INT64(pairs), "pair") as pair:
                 _write_draw(group, Normal(2), slot, group.builder.mul(pair, INT64(2)))
@@ -161,7 +161,7 @@ def _write_members(group: Group, model: Model, slots: _Slots, substep: Any) -> N
                 _scale_sums(group, sums, i)
                 write(sums)
                 _clear(group, sums)
-        constants += len(member.step.constants)
+        constants += stored_constants(member.step)
         tables += sum(len(t) for t in member.step.tables)
 
 
@@ -170,7 +170,7 @@ def _member_writer(
 ) -> Callable[[list[int]], None]:
     def finish(outputs: list[Vector]) -> None:
         for slot, value in zip(states, outputs, strict=True):
-            group.store(slot, value)
+            group.store(slot, group.number(value))
 
     return lambda noises: ListPrinter(group, program, constants, tables, [*states, *noises], free).write(finish)
 
@@ -200,13 +200,13 @@ def _clear(group: Group, sums: Sequence[int]) -> None:
 def _write_observables(group: Group, model: Model, slots: _Slots, g: Any, save: Any, K: int) -> None:
     """Values in float64, one row of 1,024 an observable; the first row says where the position is finite."""
     builder = group.builder
-    constants = sum(len(m.step.constants) for m in model.members)
+    constants = sum(stored_constants(m.step) for m in model.members)
     tables = sum(len(t) for m in model.members for t in m.step.tables)
     states = list(range(slots.state, slots.noise))
 
     def finish(outputs: list[Vector]) -> None:
         for k, value in enumerate(outputs):
-            value = choose(value, group.literal(1.0), group.literal(0.0)) if value.bits == 1 else value
+            value = group.number(value)
             row = builder.add(builder.mul(save, INT64(K)), INT64(k))
             lane = builder.add(builder.mul(g, INT64(group.lanes)), builder.mul(group.place, INT64(group.width)))
             offset = builder.mul(builder.add(builder.mul(row, INT64(UNIT)), lane), INT64(8))

@@ -174,7 +174,7 @@ def _cosh(s: Scalars, a: int) -> int:
     half = s.constant(0.5)
     h = s.apply("exp", s.apply("mul", half, a))
     r = s.apply("div", s.constant(1.0), h)
-    up, down = (s.apply("mul", s.apply("mul", half, e), e) for e in (h, r))
+    up, down = (s.apply("mul", s.apply("abs", s.apply("mul", half, e)), e) for e in (h, r))  # not reordered past abs
     return s.apply("add", up, down)
 
 
