@@ -83,11 +83,10 @@ def size_of(noise: Noise) -> int:
     """
     if type(noise) is Product:
         return sum(size_of(factor) for factor in noise.factors)
-    if type(noise) not in _DRAWN:
-        derived = (
-            f", a subclass of {type(noise).__mro__[1].__name__}" if issubclass(type(noise), (*_DRAWN, Product)) else ""
-        )
-        raise NotTraceable(f"the fused engine does not draw {noise!r} ({type(noise).__name__}{derived})")
+    if type(noise) not in _DRAWN or isinstance(noise, Product):
+        kind, known = type(noise), (*_DRAWN, Product)
+        derived = f", a subclass of {kind.__mro__[1].__name__}" if issubclass(kind, known) else ""
+        raise NotTraceable(f"the fused engine does not draw {noise!r} ({kind.__name__}{derived})")
     return noise.B if isinstance(noise, Choice) else noise.size
 
 
