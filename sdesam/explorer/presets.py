@@ -55,7 +55,7 @@ PRESETS: tuple[Preset, ...] = (
     Preset(
         "switch-to-sam", "A network after a switch from SGD to SAM",
         "At t = 20 the method becomes SAM: until then the sharpness hardly moves, afterwards it falls as the cloud "
-        "slides to the flat end of the valley.",
+        "slides to the flat end of the valley; the SDE of first order in ρ misses most of it.",
         State(
             landscape="tanh-network", method="sgd", eta=0.05, rho=0.3, sigma=0.1, start=(1.0, 0.0), absorb=False,
             quantity="sharpness", horizon=60.0, box=(-1.5, 1.5, -1.5, 1.5), switch_at=20.0, switch_to="sam",

@@ -164,7 +164,7 @@ export class Pair {
     const shared = this.state.shared && this.paired;
     const gap = shared ? this.paired.mean : a.mean - b.mean;
     const error = shared ? this.paired.error : Math.hypot(a.error, b.error);
-    const z = error > 0 ? Math.abs(gap) / error : gap === 0 || Math.abs(gap) < 1e-12 ? 0 : Infinity;
+    const z = Math.abs(gap) < 1e-12 ? 0 : error > 0 ? Math.abs(gap) / error : Infinity; // below: rounding
     return { a, b, gap, error, z, heavy: a.heavy || b.heavy };
   }
 }

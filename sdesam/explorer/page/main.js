@@ -160,7 +160,9 @@ export class Screen {
       steps++;
     }
     this.owed = Math.min(this.owed, this.state.eta * 4);
-    if (this.finished) this.summary(true);
+    if (!this.finished) return;
+    this.play(false);
+    this.summary(true);
   }
 
   // One step of both sides.

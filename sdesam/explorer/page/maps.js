@@ -64,8 +64,13 @@ export function drawGround(ctx, frame, { relief, points, region, colors }) {
   });
   ctx.globalAlpha = 1;
   drawAxes(ctx, frame, colors);
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(left, top, w, h);
+  ctx.clip();
   if (region.length) line(ctx, region.map(([x, y]) => frame.to(x, y)), { color: colors.theory, dash: [6, 4], width: 1.6 });
   for (const q of points) drawPoint(ctx, frame, q, colors);
+  ctx.restore();
 }
 
 function drawAxes(ctx, frame, colors) {

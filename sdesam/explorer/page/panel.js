@@ -146,7 +146,7 @@ export class Panel {
     const pm = (e) => `${short(e.mean)} ± ${short(e.error, 2)}`;
     this.sentence.replaceChildren(
       el("span", { class: "algorithm" }, `algorithm ${pm(v.a)}`), " ", el("span", { class: "model" }, `SDE ${pm(v.b)}`), " ",
-      `difference ${short(v.gap)}, z = ${short(v.z, 2)}: `, el("b", { class: this.word(v).replace(/\W.*/, "") }, this.word(v)),
+      `difference ${short(Math.abs(v.gap) < 1e-12 ? 0 : v.gap)}, z = ${short(v.z, 2)}: `, el("b", { class: this.word(v).replace(/\W.*/, "") }, this.word(v)),
     );
     const inside = (100 * censored) / (2 * state.n);
     this.counts.textContent = `${state.absorb ? `still inside ${short(inside, 2)} %` : ""}${diverged ? `  diverged: ${diverged}` : ""}`;
