@@ -15,7 +15,7 @@ from sdesam.theory import monzio_compagnoni2023 as mc23
 
 ID = "F10"
 TITLE = "A saddle embedded among minima, d = 100"
-MINUTES = 1.0
+MINUTES = 0.9
 CAPTION = """
 Mean loss of ½ Σ λ_i x_i² + 0.01 Σ x_i⁴, 90 eigenvalues in (0.5, 1.5) and 10 in (−1.5, −0.5), against iteration; bands: 95 %
 pointwise. Left: start near the saddle, |x| ≈ ρ/20, little gradient noise; middle: the same start, more noise, ρA₁₀₀μ/σ

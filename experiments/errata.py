@@ -117,8 +117,9 @@ def figure(r: dict[str, np.ndarray], c: Config):
         d = np.maximum(r[f"distance {name}"], 1e-17)
         left.loglog(c.eta / r["substeps"], d, "o-", color=COLOURS[name], markersize=3, label=name)
     left.set(xlabel="step of the scheme", ylabel=r"$\max_k|x_k-X_{k\eta}|$, one path", ylim=(1e-17, 10))
+    left.set_xticks(c.eta / r["substeps"], [r"$\eta$", *(rf"$\eta/{k}$" for k in r["substeps"][1:])])
+    left.minorticks_off()
     left.axvline(c.eta, color="0.7", linewidth=0.8)
-    left.text(c.eta, 3e-9, r"$dt=\eta$ ", ha="right", fontsize=7)
     for name, colour, style in (
         ("right", "black", "o-"),
         ("printed", "#D55E00", "s--"),
@@ -145,7 +146,7 @@ def figure(r: dict[str, np.ndarray], c: Config):
     ends = np.array([r[k] for k in r if k.startswith("drift")] + [np.zeros(2)])
     span = np.ptp(ends, axis=0).max()
     right.set(xlim=(ends[:, 0].min() - 0.15 * span, ends[:, 0].max() + 0.15 * span),
-              ylim=(ends[:, 1].min() - 0.15 * span, ends[:, 1].max() + 0.55 * span), xlabel="drift per ρ, first coordinate",
+              ylim=(ends[:, 1].min() - 0.15 * span, ends[:, 1].max() + 0.55 * span), xlabel=r"drift$\,/\rho$, first coordinate",
               ylabel="second")  # fmt: skip
     for ax in (left, middle, right):
         ax.legend(fontsize=6)

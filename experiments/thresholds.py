@@ -256,7 +256,7 @@ def ellipse_is_all(r: dict[str, np.ndarray], c: Config) -> Verdict:
         criterion="no start of the grid outside the ellipse stays",
         paper_value="none given",
         observed=f"{count} of {int(outside.sum())} starts outside stay, out to |Hx₀| = "
-        f"{gradients(c)[trapped].max():.2f} ρ|λ₋|: the stable coordinate shrinks first",
+        f"{gradients(c)[trapped].max(initial=0):.2f} ρ|λ₋|: the stable coordinate shrinks first",
         rejects=f"can hold: along the unstable axis it does ({int(on_axis.sum())} of {len(on_axis)} starts beyond ρ stay)",
         verdict=judge([count == 0], [not on_axis.any()], given=False),
         expected="not reproduced",
@@ -356,11 +356,11 @@ def two_cycle(r: dict[str, np.ndarray]) -> Verdict:
         claim="thresholds-two-cycle",
         statement="Full-batch SAM never settles at a minimum: it ends in the cycle ±ηhρ/(2 − ηh)",
         source="derived for this project",
-        criterion="|x| after 1,500 steps equal to it within 1e-9 relative, three quadratics",
+        criterion="|x| after 1,500 steps equal to it within 1e-6 relative, three quadratics",
         paper_value="none given",
         observed=f"off by {off:.1e}",
         rejects="; ".join(f"{name} (off by {v:.2g} at least)" for name, v in others.items()),
-        verdict=judge([bool(off < 1e-9)], [v > 1e-9 for v in others.values()], given=False),
+        verdict=judge([bool(off < 1e-6)], [v > 1e-6 for v in others.values()], given=False),
         expected="qualitatively",
     )
 
