@@ -46,7 +46,7 @@ class Config:  # all our choice, but for the spectrum's law and d
     problem_seed: int = 42
 
 
-SMOKE = Config(d=6, steps=30, save_every=15, n=64, plane_steps=20)
+SMOKE = Config(d=6, steps=10, save_every=5, n=64, plane_steps=20)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Config:  # all our choice, but for the saddle
     seed: int = 0
 
 
-SMOKE = Config(steps=40, n=32, substeps=2, ode_steps=2)
+SMOKE = Config(eta=0.05, steps=10, n=32, substeps=1, ode_steps=1)
 
 
 def run(c: Config, recall: Recall) -> dict[str, np.ndarray]:
@@ -99,7 +99,7 @@ def capped(x):
 def noisy(c: Config, name: str, start: str) -> dict[str, np.ndarray]:
     """Mean of the capped |x|², and the fraction beyond |y| = 1, of algorithm and SDE."""
     g, G = ss.GaussianOracle(SADDLE, c.sigma), partial(METHODS[name], rho=c.rho)
-    kernels = {"algorithm": ss.optimizer(G, g, c.eta)}
+    kernels: dict[str, ss.Kernel] = {"algorithm": ss.optimizer(G, g, c.eta)}
     if name != "DNSAM":
         sde = model_of(G, g, c.eta)
         kernels["SDE"] = ss.subcycle(ss.euler_maruyama(sde, c.eta / c.substeps), c.substeps)

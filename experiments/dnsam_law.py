@@ -190,7 +190,7 @@ def law(r: dict[str, np.ndarray], c: Config) -> Verdict:
     shown = exact(c) > 1e-4  # bins with some ten replicates and more
 
     def worst(masses: np.ndarray, observed: np.ndarray = value, s: np.ndarray = stderr) -> float:
-        return float((np.abs(observed - masses)[shown] / s[shown]).max())
+        return float((np.abs(observed - masses)[shown] / np.maximum(s[shown], 1e-12)).max())
 
     square = float(mc23.radial_law(mc23.dnsam_radial(1.0, eta=c.eta, rho=c.rho, sigma=c.sigma), 1).mean(np.square))
     z = z_score(r["SDE"][0, bins], square, r["SDE"][1, bins])

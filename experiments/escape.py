@@ -33,6 +33,7 @@ class Config:  # all our choice
     A: float = 0.15  # in the well of curvature 1; A/√lam elsewhere, so that SGD's barriers are equal
     inverse_etas: tuple[int, ...] = (50, 100, 200, 400, 800, 1600)
     simulated: int = 50  # 1/eta of the simulated chains
+    patience: float = 20.0  # censored after so many mean exit times
     n: int = 2000
     saddle_rhos: tuple[float, ...] = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8)
     saddle_eta: float = 0.01
@@ -42,7 +43,7 @@ class Config:  # all our choice
     seed: int = 0
 
 
-SMOKE = Config(inverse_etas=(50, 60, 70), simulated=50, n=20, saddle_rhos=(0.0, 0.5), saddle_eta=0.05)
+SMOKE = Config(inverse_etas=(50, 60, 70), simulated=50, n=20, patience=0.05, saddle_rhos=(0.0, 0.5), saddle_eta=0.05)
 
 
 def wells(c: Config) -> dict[str, tuple[float, float, float]]:
@@ -74,7 +75,7 @@ def exact(c: Config, name: str) -> dict[str, np.ndarray]:
 def mean_exit(kernel: ss.Kernel, start: list[float], box: float, c: Config, longest: float, seed: int) -> np.ndarray:
     """Mean, standard error, censored, diverged; |last coordinate| < box is inside."""
     exits = ss.first_exit(
-        kernel, start, lambda x: x[..., -1].abs() < box, max_steps=int(longest / kernel.dt), n=c.n, seed=seed
+        kernel, start, lambda x: x[..., -1].abs() < box, max_steps=max(1, int(longest / kernel.dt)), n=c.n, seed=seed
     )
     mean = exits.restricted_mean()
     return np.array([float(mean.value), float(mean.stderr), exits.censored, exits.diverged])
@@ -83,7 +84,7 @@ def mean_exit(kernel: ss.Kernel, start: list[float], box: float, c: Config, long
 def simulated(c: Config, name: str) -> dict[str, np.ndarray]:
     lam, rho, A = wells(c)[name]
     g = ss.GaussianOracle(ss.Quadratic(torch.tensor([[lam]], dtype=torch.float64)), c.sigma)
-    longest = 20 * mc23.chain_exit_time(lam, eta=1 / c.simulated, rho=rho, sigma=c.sigma, A=A)
+    longest = c.patience * mc23.chain_exit_time(lam, eta=1 / c.simulated, rho=rho, sigma=c.sigma, A=A)
     kernel = ss.optimizer(partial(ss.usam, rho=rho), g, 1 / c.simulated)
     return {f"{name}/simulated": mean_exit(kernel, [0.0], A, c, longest, c.seed)}
 
@@ -96,12 +97,12 @@ def at_the_saddle(c: Config, rho: float, sigma: float) -> ss.Kernel:
 def downhill(c: Config, rho: float) -> dict[str, np.ndarray]:
     """From far above the noise: |y| = 0.1 to 1."""
     kernel = at_the_saddle(c, rho, c.saddle_sigma)
-    return {f"downhill {rho}": mean_exit(kernel, [0.1, 0.1], 1.0, c, 10 / (1 - rho), c.seed)}
+    return {f"downhill {rho}": mean_exit(kernel, [0.1, 0.1], 1.0, c, c.patience / 2 / (1 - rho), c.seed)}
 
 
 def from_the_origin(c: Config, rho: float) -> dict[str, np.ndarray]:
     kernel = at_the_saddle(c, rho, c.origin_sigma)
-    return {f"origin {rho}": mean_exit(kernel, [0.0, 0.0], c.origin_box, c, 30 / (1 - rho), c.seed)}
+    return {f"origin {rho}": mean_exit(kernel, [0.0, 0.0], c.origin_box, c, 1.5 * c.patience / (1 - rho), c.seed)}
 
 
 # ----------------------------------------------------------------- figure
@@ -306,7 +307,7 @@ def origin(r: dict[str, np.ndarray], c: Config) -> Verdict:
     )
     (a, s, *_), (b, t, *_) = r["origin 0.5"], r["origin 0.0"]
     ratio, error = a / b, a / b * float(np.hypot(s / a, t / b))
-    z = max(abs(a - slow) - c.saddle_eta, 0) / s, max(abs(b - fast) - c.saddle_eta, 0) / t
+    z = max(abs(a - slow) - c.saddle_eta, 0) / max(s, 1e-12), max(abs(b - fast) - c.saddle_eta, 0) / max(t, 1e-12)
     return Verdict(
         claim="escape-saddle-from-origin",
         statement="From the saddle itself the slow-down at ρμ = ½ is larger than 2: the noise that starts it is smaller too",

@@ -43,13 +43,14 @@ class Config:  # all our choice
     quiet_sigma: float = 0.15
     quiet_horizon: float = 30.0
     substeps: int = 4
+    cycle_steps: int = 1500
     n: int = 1024
     quiet_n: int = 8192
     sam_n: int = 400
     seed: int = 0
 
 
-SMOKE = Config(usam_horizon=2.0, grid=6, full_steps=100, sigmas=(0.6, 1.0), sam_horizon=2.0, quiet_horizon=1.0, n=32, quiet_n=32,
+SMOKE = Config(usam_rhos=(0.5, 1.5), usam_horizon=1.0, grid=6, cycle_steps=30, full_steps=20, sigmas=(0.6, 1.0), sam_horizon=2.0, quiet_horizon=1.0, n=32, quiet_n=32,
                sam_n=32, substeps=2)  # fmt: skip
 PLANE = ss.Saddle((1.0, -1.0))
 BOWL_AND_RIDGE = ss.Saddle((2.0, -1.0))
@@ -129,9 +130,9 @@ def cycles(c: Config) -> dict[str, np.ndarray]:
     ends = []
     for h, rho in CYCLES:
         kernel = ss.optimizer(partial(ss.sam, rho=rho), ss.ExactOracle(ss.Quadratic([[h]])), 0.05)
-        ends.append(float(ss.trajectories(kernel, [0.7], steps=1500, save_every=1500)[-1].abs()))
+        ends.append(float(ss.trajectories(kernel, [0.7], steps=c.cycle_steps, save_every=c.cycle_steps)[-1].abs()))
     top = ss.optimizer(partial(ss.sam, rho=0.5), ss.ExactOracle(ss.Quadratic([[-1.0]])), 0.1)
-    late = ss.trajectories(top, [0.3], steps=1500)[500:].abs()
+    late = ss.trajectories(top, [0.3], steps=c.cycle_steps)[c.cycle_steps // 3 :].abs()
     return {"cycle": np.array(ends), "maximum": np.array([float(late.min()), float(late.max())])}
 
 
@@ -269,7 +270,7 @@ def axis_integral(r: dict[str, np.ndarray], c: Config) -> Verdict:
         z[side] = []
         for sigma in c.sigmas:
             mean, stderr, *_ = r[f"SAM {sigma}/{side}"]
-            z[side].append(max(abs(mean - integral(c, sigma)) - c.sam_eta, 0) / stderr)
+            z[side].append(max(abs(mean - integral(c, sigma)) - c.sam_eta, 0) / max(stderr, 1e-12))
             effective = mc23.sam_critical_rho(1.0, sigma=1.0, d=2) * sigma
             if side == "algorithm" and c.sam_rho < effective:
                 R = c.sam_rho / effective
