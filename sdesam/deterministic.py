@@ -209,7 +209,8 @@ def _splines(grid: Grid, values: np.ndarray) -> Callable[[np.ndarray], np.ndarra
     if len(axes) == 1:
         spline = make_interp_spline(axes[0], values, k=7)
         return lambda x: spline(x[0])
-    columns = [RectBivariateSpline(*axes, column.reshape(grid.shape), kx=5, ky=5) for column in values.T]
+    first, second = axes
+    columns = [RectBivariateSpline(first, second, v.reshape(grid.shape), kx=5, ky=5) for v in values.T]
     return lambda x: np.array([spline(*x)[0, 0] for spline in columns])
 
 
