@@ -25,6 +25,9 @@ from sdesam.theory.planar import planar_modified_equation, planar_sam_sde_as_pri
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="no Node.js")
 STEPS, ROWS = 200, 2
+CHAOTIC = {
+    ("product-valley", name) for name in ("dnsam", "dnsam/theory/srk", "dnsam/theory/euler")
+}  # noise over |∇f| beside a valley: rounding grows a hundredfold a step
 SCHEMES = {"srk": small_noise_srk, "euler": euler_maruyama}
 VALUES = dict(eta=0.03, rho=0.12, sigma=0.25, h=0.01, reference_x=0.0, reference_y=0.0)
 
@@ -71,20 +74,26 @@ def job_and_path(family, name, printed):
     first = np.add([family.start, family.start], [[0.13, 0.21], [-0.2, 0.4]])
     count = len(printed.program.inputs) - len(p) - 2
     noise = np.random.default_rng(8).standard_normal((STEPS, count, ROWS)) / 2
-    job = {"name": name, "p": p, "x": first.T.ravel().tolist(), "z": noise.reshape(STEPS, -1).tolist()}
     fixed = [torch.full((ROWS,), v, dtype=torch.float64) for v in p]
-    x = list(torch.from_numpy(first.T.copy()))
+    path = [list(torch.from_numpy(first.T.copy()))]
     for z in torch.from_numpy(noise):
-        x = evaluate(printed.program, [*fixed, *x, *z])
-    return job, torch.cat(x).numpy()
+        path.append(evaluate(printed.program, [*fixed, *path[-1], *z]))
+    if (family.name, name) in CHAOTIC:  # every step from torch's own point, as a particle of its own
+        points = torch.stack([torch.stack(x) for x in path]).numpy()
+        x, expected = (part.transpose(1, 0, 2).ravel() for part in (points[:-1], points[1:]))
+        return {"name": name, "p": p, "x": x.tolist(), "z": [noise.transpose(1, 0, 2).ravel().tolist()]}, expected
+    job = {"name": name, "p": p, "x": first.T.ravel().tolist(), "z": noise.reshape(STEPS, -1).tolist()}
+    return job, torch.cat(path[-1]).numpy()
 
 
 def agree(science, jobs, paths):
-    found = np.array(node(RUN, {"science": science.javascript(), "jobs": jobs}), float)
-    worst = np.abs(found - paths) / np.maximum(1, np.abs(paths))
-    assert np.isfinite(paths).all()
-    assert worst.max() <= 1e-10, {j["name"]: float(w) for j, w in zip(jobs, worst.max(1), strict=True)}
-    print(f"largest difference {worst.max():.1e}")
+    found = node(RUN, {"science": science.javascript(), "jobs": jobs})
+    worst = {}
+    for job, row, path in zip(jobs, found, paths, strict=True):
+        assert np.isfinite(path).all()
+        worst[job["name"]] = float((np.abs(np.array(row, float) - path) / np.maximum(1, np.abs(path))).max())
+    assert max(worst.values()) <= 1e-10, worst
+    print(f"largest difference {max(worst.values()):.1e}")
 
 
 FULL = ("saddle",)  # with every SDE in the fast suite; the other landscapes' SDEs are slow
