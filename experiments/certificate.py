@@ -25,7 +25,7 @@ from sdesam.theory import monzio_compagnoni2023 as mc23
 
 ID = "certificate"
 TITLE = "The certificate: which SDE is a model of which optimizer"
-MINUTES = 9
+MINUTES = 10
 CAPTION = """
 The share of the lower order in the smallest error, for all methods and landscapes at ρ = c√η (T = 1; c = 1, on Iris 1/2): in closed form,
 by deterministic quadrature, and (bars: 95 %) by coupled Monte Carlo for quadratics where DNSAM or SAM is not affine and for d > 2. A right
@@ -493,7 +493,7 @@ def right_row(
         f"{'; '.join(open_rows) or 'none'}" + (f"; left out: {'; '.join(silent)}" if silent else ""),
         rejects=f"{sum(refused)} of {len(refused)} planted wrong models of {method}, row by row below",
         verdict=judge([all(decided.values()) if enough else None], refused, given=False),
-        expected="qualitatively",
+        expected="inconclusive" if method == "SAM" else "qualitatively",  # "no noise" in ten dimensions, below
     )
 
 
@@ -518,7 +518,7 @@ def wrong_row(model: str, found: dict[str, list[str] | None]) -> Verdict:
         observed=f"tests that reject it: {text}",
         rejects="a test counts only where the right model passes it, or, undecided, has a surely smaller error at the smallest eta",
         verdict=judge([None if tests is None else bool(tests) for tests in found.values()], [True], given=False),
-        expected="qualitatively",
+        expected="inconclusive" if model == "no noise" else "qualitatively",  # 2,048 pairs do not see SAM's, d = 10
     )
 
 
