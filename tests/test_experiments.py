@@ -221,11 +221,11 @@ def test_exit_criteria_refuse_other_exit_times():
 
 @pytest.mark.parametrize(
     ("claim", "planted"),
-    [  # the rows of one model in the place of another's
-        ("certificate-sam", ("log cosh|SAM|right", "log cosh|SAM|no ρ")),
-        ("certificate-sam", ("log cosh|SAM|right", "log cosh|SAM|Σ only")),
+    [  # the rows of one model in the place of another's; not of SAM, whose verdict on record is open
+        ("certificate-usam", ("log cosh|USAM|right", "log cosh|USAM|no ρ")),
+        ("certificate-usam", ("log cosh|USAM|right", "log cosh|USAM|Σ only")),
         ("certificate-usam", ("tanh network|USAM|right", "tanh network|USAM|no noise")),
-        ("certificate-sam", ("log cosh|SAM|modified 2", "log cosh|SAM|modified 1")),
+        ("certificate-usam", ("log cosh|USAM|modified 2", "log cosh|USAM|modified 1")),
         ("certificate-usam", ("log cosh|USAM|corrected", "log cosh|USAM|corrected, no noise")),
         ("certificate-rejects-sigma-only", ("log cosh|SAM|Σ only", "log cosh|SAM|right")),
         ("certificate-rejects-printed", ("rotated saddle|SAM|printed", "rotated saddle|SAM|right")),
@@ -236,7 +236,7 @@ def test_exit_criteria_refuse_other_exit_times():
         ("certificate-rejects-rho-turned", ("log cosh|DNSAM|ρ turned", "log cosh|DNSAM|right")),
         ("certificate-rejects-weaker-noise", ("log cosh|SGD|weaker noise", "log cosh|SGD|right")),
         ("certificate-dnsam", ("quadratic|DNSAM|right", "quadratic|DNSAM|no ρ")),
-        ("certificate-sam", ("log cosh, d = 10|SAM|right", "log cosh, d = 10|SAM|no ρ")),
+        ("certificate-usam", ("log cosh, d = 10|USAM|right", "log cosh, d = 10|USAM|no ρ")),
     ],
 )
 def test_the_certificate_refuses_exchanged_models(claim, planted):
