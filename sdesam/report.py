@@ -59,7 +59,7 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> str:
         "*Reproduced*: the criterion holds and the paper gives the number or formula. *Qualitatively*: it holds, and "
         "the paper gives none. *In part*: some of several criteria. *Not reproduced*: the complement holds at the "
         "same level. *Inconclusive*: neither, or one replicate carries over 5 % of a variance (more if few).\n\n"
-        "Each criterion was fixed in code before its run and "
+        "Each criterion was fixed in code before its run, but where a section names a change made after looking, and "
         "was shown to refuse the wrong models named in its row. Monte Carlo numbers carry one standard error.\n"
     )
 
