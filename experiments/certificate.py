@@ -104,10 +104,10 @@ class Config:
     steps_plane: tuple[int, ...] = (16, 24, 40, 64)
     steps_sampled: tuple[int, ...] = (4, 8, 16, 32, 64)  # in ten dimensions; on Iris without the last
     steps_sampled_plane: tuple[int, ...] = (16, 32, 64, 128)
-    n: int = 4096  # antithetic pairs in two dimensions, half of it in ten, a sixteenth in 28
+    n: int = 4096  # antithetic pairs in two dimensions, half of it in ten, a sixteenth in 28; SAM's in ten are single
     seed: int = 100  # another than while criteria were chosen
     log2_eta_second: tuple[int, ...] = (-2, -3, -4, -5, -6)
-    accuracy_plane: float = 1e-3  # times eta²: S divides covariances of size eta² by eta
+    accuracy_plane: float = 3e-4  # times eta²: S divides covariances of size eta² by eta
     accuracy_line: float = 2e-9
     rho_fixed: float = 0.3
     landscapes: tuple[str, ...] = tuple(CASES)
@@ -193,8 +193,13 @@ def sampled_cases(c: Config) -> list[tuple[str, str]]:
     ]
 
 
-def pairs_of(c: Config, landscape: str) -> int:
-    return c.n // {2: 1, 10: 2, 28: 16}[len(CASES[landscape].x0)]
+def paired(landscape: str, method: str) -> bool:
+    """SAM is not nearly linear in z: pairs gain it little, and in ten dimensions they are too long to be compiled."""
+    return (landscape, method) != ("log cosh, d = 10", "SAM")
+
+
+def replicates_of(c: Config, landscape: str, method: str) -> int:
+    return c.n * 16 if not paired(landscape, method) else c.n // {2: 1, 10: 2, 28: 16}[len(CASES[landscape].x0)]
 
 
 def in_closed_form(landscape: str, method: str) -> bool:
@@ -202,13 +207,13 @@ def in_closed_form(landscape: str, method: str) -> bool:
 
 
 def etas_of(c: Config, landscape: str, method: str) -> np.ndarray:
-    """The learning rates of a row; smaller ones where the noise or DNSAM's long ascent meets strong curvature."""
+    """The learning rates of a row; smaller ones where the noise, a long ascent or a vanishing residual asks for them."""
     if (landscape, method) in sampled_cases(c):
         d, of_all = len(CASES[landscape].x0), c.steps_sampled
         return 1 / np.array({2: c.steps_sampled_plane, 10: of_all, 28: of_all[:4]}[d], float)
     if len(CASES[landscape].x0) == 1 or in_closed_form(landscape, method):
         return 2.0 ** np.array(c.log2_eta, float) / (1 if landscape == "log cosh" else 4)
-    finer = {("six data", "DNSAM"): 2, ("rotated saddle", "SAM"): 1.5}
+    finer = {("six data", "DNSAM"): 2, ("six data", "SAM"): 2, ("rotated saddle", "SAM"): 1.5}
     return 1 / np.array(c.steps_plane, float) / finer.get((landscape, method), 1)
 
 
@@ -265,7 +270,7 @@ def sampled(c: Config, landscape: str, method: str) -> dict[str, np.ndarray]:
             phis = {"f": g.mean, "y": lambda x, a=end[0]: x[..., 0] - a, "y²": lambda x, a=end[0]: (x[..., 0] - a) ** 2}
             e = ss.by_coupled_mc(
                 optimizer_at(method, g, eta, rho), model(g, eta, rho), list(x0), steps=round(1 / eta),
-                observables=phis, n=pairs_of(c, landscape), seed=c.seed + i, pairs=True,
+                observables=phis, n=replicates_of(c, landscape, method), seed=c.seed + i, pairs=paired(landscape, method),
             )  # fmt: skip
             first, second = e["y"], e["y²"].error[-1]
             sides = float(first.chain[-1].value + first.sde[-1].value)
@@ -341,7 +346,7 @@ def conclusions(r: dict[str, np.ndarray], c: Config, landscape: str, method: str
     powers = powers_of(0.5, rho=method != "SGD")
     rows_of_e1 = r.get(f"{landscape}|{method}|predicted", np.empty((0, 2)))
     e1: dict[str, float] = {name: float(row[1]) for name, row in zip(("f", "x[0]"), rows_of_e1, strict=False)}
-    n = pairs_of(c, landscape) if (landscape, method) in sampled_cases(c) else 1
+    n = replicates_of(c, landscape, method) if (landscape, method) in sampled_cases(c) else 1
     found = {}
     for i, name in enumerate(("f", "x[0]", "S")):
         if not np.all(np.abs(rows[i][:, 0]) < 1e-12):  # what vanishes has no order
