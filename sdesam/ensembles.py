@@ -74,7 +74,8 @@ def simulate(
         merge with those of the other parts
     engine : "fused" compiles kernel and observables to machine code, "eager" steps them in torch, with the same noise;
         "auto" takes the fused one where it can and where the run is long enough for compiling to pay.  The choice
-        does not depend on ``replicates``.  ``Moments.engine`` says which one ran
+        does not depend on ``replicates``.  ``Moments.engine`` says which one ran, ``Moments.engine_note`` why "auto"
+        stayed eager
 
     Returns
     -------
@@ -103,11 +104,12 @@ def simulate(
     edges = _edges(histograms or {}, names)
     saved = _saved_steps(steps, save_every)
     work = float(n) * steps * kernel.substeps
-    fused = fused_or_none(kernel, x0, observables, internals or {}, engine, work)
-    if fused is not None:
+    fused = fused_or_note(kernel, x0, observables, internals or {}, engine, work)
+    if isinstance(fused, Fused):
         total = _run_fused(fused, kernel, x0, start, chosen, names, saved, edges, seed, progress)
-        if total is not None:
+        if isinstance(total, Moments):
             return _reported(kernel, x0, total, len(chosen))
+        fused = total
     tree: Tree[Moments] = Tree()
     width = max(d, getattr(kernel.noise, "size", d) // 4, len(saved) * len(names) ** 2 // UNIT)
     with reporting(progress, len(chosen) * steps, kernel.name) as advance:
@@ -115,7 +117,7 @@ def simulate(
             parts = _unit_moments(kernel, block, start, observables, internals or {}, saved, edges, seed, advance)
             for i, part in enumerate(parts, block.first // UNIT):
                 tree.add(i, 1, part)
-    return _reported(kernel, x0, tree.total(), len(chosen))
+    return _reported(kernel, x0, replace(tree.total(), engine_note=fused), len(chosen))
 
 
 def _reported(kernel: Kernel, x0: Points | Cloud, total: Moments, n: int) -> Moments:
@@ -151,23 +153,29 @@ def trajectories(
 
 
 # ----------------------------------------------------------------- the fused engine
-def fused_or_none(
+def fused_or_note(
     kernel: Kernel,
     x0: Points | Cloud,
     observables: Mapping[str, Observable],
     internals: Mapping[str, Callable[[Any], Tensor]],
     engine: str,
     work: float,
-) -> Fused | None:
-    """The compiled kernel, or None where the eager engine runs; raises where "fused" was asked for in vain."""
-    if engine == "eager" or (engine == "auto" and work < WORTHWHILE):
-        return None
+) -> Fused | str:
+    """The compiled kernel, or why the eager engine runs, nothing where it was asked for.
+
+    Raises
+    ------
+    ValueError
+        Where "fused" was asked for in vain.
+    """
+    if engine == "eager":
+        return ""
+    if engine == "auto" and work < WORTHWHILE:
+        return f"a run of {work:.2g} replicate steps is too short to compile for"
     found = fused_or_reason(kernel, _one_point(x0), observables, internals)
-    if isinstance(found, Fused):
-        return found
-    if engine == "fused":
+    if isinstance(found, str) and engine == "fused":
         raise ValueError(f"engine='fused' cannot run this: {found}. engine='eager' can.")
-    return None
+    return found
 
 
 def common_start(x0: Points | Cloud) -> Tensor | None:
@@ -191,16 +199,16 @@ def _run_fused(
     edges: Mapping[str, np.ndarray],
     seed: int,
     progress: bool,
-) -> Moments | None:
-    """Moments, or None where an observable was undefined: the eager engine names it and the point."""
+) -> Moments | str:
+    """Moments, or why there are none where an observable was undefined: the eager engine names the point."""
     try:
         with reporting(progress, len(chosen), kernel.name) as advance:
             return fused_moments(
                 fused, common_start(x0), start, chosen, names=names, saved=saved,
                 dt=float(kernel.dt), seed=seed, edges=edges, advance=advance,
             )  # fmt: skip
-    except UndefinedObservable:
-        return None
+    except UndefinedObservable as error:
+        return str(error)
 
 
 # ----------------------------------------------------------------- observing a block
