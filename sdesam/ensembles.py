@@ -85,7 +85,7 @@ def simulate(
     ------
     ValueError, TypeError
         For bad arguments, shapes that break the law, an observable that is NaN at a finite x, or ``engine="fused"``
-        for what it cannot run, with the reason.
+        for what it cannot run, with the reason; it never gives way to the eager one.
 
     Warns
     -----
@@ -109,7 +109,7 @@ def simulate(
         total = _run_fused(fused, kernel, x0, start, chosen, names, saved, edges, seed, progress)
         if isinstance(total, Moments):
             return _reported(kernel, x0, total, len(chosen))
-        fused = total
+        fused = _accepted(total, engine)
     tree: Tree[Moments] = Tree()
     width = max(d, getattr(kernel.noise, "size", d) // 4, len(saved) * len(names) ** 2 // UNIT)
     with reporting(progress, len(chosen) * steps, kernel.name) as advance:
@@ -173,9 +173,14 @@ def fused_or_note(
     if engine == "auto" and work < WORTHWHILE:
         return f"a run of {work:.2g} replicate steps is too short to compile for"
     found = fused_or_reason(kernel, _one_point(x0), observables, internals)
-    if isinstance(found, str) and engine == "fused":
-        raise ValueError(f"engine='fused' cannot run this: {found}. engine='eager' can.")
-    return found
+    return found if isinstance(found, Fused) else _accepted(found, engine)
+
+
+def _accepted(reason: str, engine: str) -> str:
+    """Why the eager engine runs, unless the fused one was asked for."""
+    if engine == "fused":
+        raise ValueError(f"engine='fused' cannot run this: {reason}. engine='eager' runs it, or names the point.")
+    return reason
 
 
 def common_start(x0: Points | Cloud) -> Tensor | None:
@@ -200,7 +205,7 @@ def _run_fused(
     seed: int,
     progress: bool,
 ) -> Moments | str:
-    """Moments, or why there are none where an observable was undefined: the eager engine names the point."""
+    """Moments, or why there are none: the observable, step and replicate where a value is undefined."""
     try:
         with reporting(progress, len(chosen), kernel.name) as advance:
             return fused_moments(

@@ -79,6 +79,26 @@ def test_the_command_line_prints_the_reason(capsys):
 ROOT = {"f": F, "root": lambda x: x[..., 1].sqrt()}
 
 
+def no_eager(*args, **words):
+    raise AssertionError("the eager engine ran")
+
+
+def test_fused_refuses_an_undefined_observable_by_name_and_step(monkeypatch):
+    monkeypatch.setattr(ensembles, "visit", no_eager)
+    with pytest.raises(ValueError, match=r"engine='fused' .* 'root' is NaN .* at step \d+ \(replicate \d+\)"):
+        run(observables=ROOT, steps=60, n=3000, save_every=20, engine="fused")
+
+
+def test_the_named_replicate_is_the_first_undefined_one():
+    kernel = ss.optimizer(ss.sgd, ss.GaussianOracle(ss.Quadratic(torch.eye(2, dtype=T)), 0.5), 0.15)
+    path = ss.trajectories(kernel, X, steps=8, n=2000, seed=2, save_every=4)[:, :, 1]
+    k = int((path < 0).any(1).nonzero()[0])
+    i = int((path[k] < 0).nonzero()[0])
+    assert i > 0
+    with pytest.raises(ValueError, match=rf"at step {4 * k} \(replicate {i}\)"):
+        ss.simulate(kernel, X, steps=8, n=2000, seed=2, save_every=4, observables=ROOT, engine="fused")
+
+
 def test_auto_falls_back_on_an_undefined_observable_with_the_reason(always_worthwhile, monkeypatch):
     def undefined(*args, **words):
         raise cpu.UndefinedObservable("observable 'f' is NaN")
