@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .engine.choice import short_run
 from .engine.cpu import Fused, fused_exits
 from .engine.eager import blocks, visit
 from .ensembles import Cloud, Engine, Points, common_start, fused_or_note, part_of, prepare
@@ -162,7 +163,8 @@ def first_exit(
     require_count("max_steps", max_steps, least=1, why="an exit needs a step")
     start, d = prepare(kernel, x0, n=n, steps=max_steps, save_every=1, engine=engine)
     chosen = part_of(n, replicates)
-    fused = fused_or_note(kernel, x0, {"inside": inside}, {}, engine, float(n) * max_steps * kernel.substeps)
+    short = short_run(kernel, n=n, steps=max_steps, looks=max_steps)
+    fused = fused_or_note(kernel, x0, {"inside": inside}, {}, engine, short)
     if isinstance(fused, Fused) and fused.model.observe.watches_truth:  # what is no boolean, the eager engine refuses
         found = fused_exits(fused, common_start(x0), start, chosen, max_steps=max_steps, seed=seed)
         counts, lost = found[:, 0].copy(), int(found[:, 1].sum())

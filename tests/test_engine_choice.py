@@ -9,7 +9,7 @@ import torch
 
 import sdesam as ss
 from sdesam import ensembles
-from sdesam.engine import cpu
+from sdesam.engine import choice, cpu
 from sdesam.statistics import Moments
 
 T = torch.float64
@@ -29,7 +29,7 @@ run = partial(ss.simulate, SAM, X, steps=2, n=2048)
 # ----------------------------------------------------------------- the reason
 @pytest.fixture
 def always_worthwhile(monkeypatch):
-    monkeypatch.setattr(ensembles, "WORTHWHILE", 0.0)
+    monkeypatch.setattr(choice, "COMPILING", 0.0)
 
 
 def test_a_short_run_says_that_it_is_short():
@@ -73,6 +73,23 @@ def test_the_command_line_prints_the_reason(capsys):
     with pytest.raises(SystemExit):
         main([*words[:-1], "--engine", "eager"])
     assert "engine note" not in capsys.readouterr().out
+
+
+def test_long_runs_of_few_replicates_are_compiled():
+    """Each step is a call into torch, whatever n is: 5,000 of them cost seconds for 10 replicates."""
+    assert run(observables=WATCH, steps=5000, n=10, save_every=5000).engine == "fused"
+    assert ss.first_exit(SAM, X, lambda x: F(x) < 0.2, max_steps=3000, n=10).engine == "fused"
+    assert run(observables=WATCH, steps=20, n=10_000, save_every=20).engine == "eager"
+
+
+def test_the_estimate_counts_substeps_looks_and_replicates():
+    def short(kernel=SAM, n=10, steps=100, looks=1):
+        return bool(choice.short_run(kernel, n=n, steps=steps, looks=looks))
+
+    assert short()
+    assert not short(ss.subcycle(SAM, 8))
+    assert not short(n=100_000)
+    assert not short(looks=101, steps=400)
 
 
 # ----------------------------------------------------------------- undefined observables

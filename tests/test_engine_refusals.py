@@ -283,7 +283,7 @@ def test_an_unforeseen_error_means_eager(monkeypatch):
         raise IndexError("tuple index out of range")
 
     monkeypatch.setattr("sdesam.engine.choice.model_of", broken)
-    monkeypatch.setattr("sdesam.ensembles.WORTHWHILE", 1.0)
+    monkeypatch.setattr("sdesam.engine.choice.COMPILING", 0.0)
     kernel = Mine(lambda x, z: 0.5 * x + z)
     assert ss.simulate(kernel, X, steps=2, n=8, observables=FIRST).engine.startswith("eager")
     with pytest.raises(ValueError, match="IndexError: tuple index out of range"):
