@@ -19,7 +19,7 @@ from .engine.streams import Streams
 from .folds import Tree
 from .kernels import Kernel
 from .noise import Normal, normals
-from .observables import Observable
+from .observables import Observable, asked
 from .statistics import Moments
 from .validation import as_floats, require_count, require_nonnegative
 
@@ -266,8 +266,8 @@ def _observe(
     """Values (K, rows) in float64; a non-finite position makes all of its row NaN."""
     x = kernel.position(state)
     finite = torch.isfinite(x).reshape(len(x), -1).all(-1)
-    values = [_measure(name, phi(x), x, finite, k) for name, phi in observables.items()]
-    values += [_measure(name, read(state), x, finite, k) for name, read in internals.items()]
+    values = [_measure(name, asked(name, phi, x), x, finite, k) for name, phi in observables.items()]
+    values += [_measure(name, asked(name, read, state), x, finite, k) for name, read in internals.items()]
     return torch.stack(values).masked_fill(~finite, torch.nan).cpu().numpy()
 
 

@@ -72,7 +72,8 @@ def trace(
     except Exception as error:  # also a use of an operation that its rule did not foresee: the eager engine runs it
         kind = "" if isinstance(error, _Unknown) else f"{type(error).__name__}: "
         line = _line_of(traceback.extract_tb(error.__traceback__))
-        message = f"{what} does not trace: {kind}{(str(error).splitlines() or ['?'])[0]} {line}"
+        notes = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
+        message = f"{what} does not trace: {kind}{(str(error).splitlines() or ['?'])[0]}{notes} {line}"
         raise NotTraceable(message.rstrip()) from error
 
 
