@@ -23,7 +23,8 @@ from torch._decomp import core_aten_decompositions, get_decompositions
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .rules import ELEMENTWISE, MOVES, REDUCTIONS, SHAPED
+from .aggregates import REDUCTIONS
+from .rules import ELEMENTWISE, MOVES, SHAPED
 from .scalars import Program, Scalars, TooLong
 from .storages import Storages, Symbol, solid
 
@@ -73,8 +74,8 @@ def trace(
         kind = "" if isinstance(error, _Unknown) else f"{type(error).__name__}: "
         line = _line_of(traceback.extract_tb(error.__traceback__))
         notes = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
-        message = f"{what} does not trace: {kind}{(str(error).splitlines() or ['?'])[0]}{notes} {line}"
-        raise NotTraceable(message.rstrip()) from error
+        message = f"{what} does not trace: {kind}{(str(error).splitlines() or ['?'])[0]} {line}"
+        raise NotTraceable(message.rstrip() + notes) from error
 
 
 @lru_cache(maxsize=1)
