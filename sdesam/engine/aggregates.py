@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .rules import maximum, minimum, number, truth
+from .rules import ELEMENTWISE, maximum, minimum, number, truth
 from .scalars import Scalars
 
 __all__ = ["REDUCTIONS"]
@@ -31,11 +32,88 @@ def _mean_of(s: Scalars, nodes: Sequence[int]) -> int:
     return s.apply("div", _sum_of(s, nodes), s.constant(float(len(nodes))))
 
 
-def _norm_of(s: Scalars, nodes: Sequence[int]) -> int:
+def _norm_of(s: Scalars, nodes: Sequence[int], p: float) -> int:
+    """(Σ |x|^p)^(1/p), and its limits: how many are not 0, the largest size, the smallest."""
     nodes = [number(s, n) for n in nodes]
+    if p == 0:
+        return _sum_of(s, [truth(s, n) for n in nodes])
+    sizes = [s.apply("abs", n) for n in nodes]
     if len(nodes) == 1:
-        return s.apply("abs", nodes[0])
-    return s.apply("sqrt", _sum_of(s, [s.apply("mul", n, n) for n in nodes]))
+        return sizes[0]
+    if p == 2:
+        return s.apply("sqrt", _sum_of(s, [s.apply("mul", n, n) for n in nodes]))
+    if math.isinf(p):
+        return (_largest if p > 0 else _smallest)(s, sizes)
+    powers = [ELEMENTWISE["pow"](s, size, s.constant(p)) for size in sizes]
+    return ELEMENTWISE["pow"](s, _sum_of(s, powers), s.constant(1 / p))
+
+
+def _largest(s: Scalars, nodes: Sequence[int]) -> int:
+    return _tree(lambda a, b: maximum(s, a, b), nodes, s.constant(-math.inf))
+
+
+def _smallest(s: Scalars, nodes: Sequence[int]) -> int:
+    return _tree(lambda a, b: minimum(s, a, b), nodes, s.constant(math.inf))
+
+
+def _place_of(comparison: str) -> Callable[[Scalars, Sequence[int]], int]:
+    """Where the first of the largest or smallest is, as a number: the first NaN if there is one."""
+
+    def place(s: Scalars, nodes: Sequence[int]) -> int:
+        best, where = nodes[0], s.constant(0.0)
+        for i, node in enumerate(nodes[1:], 1):
+            one, other = number(s, node), number(s, best)
+            nan = s.apply("and", s.apply("ne", one, one), s.apply("eq", other, other))
+            beyond = s.apply("or", s.apply(comparison, one, other), nan)
+            best, where = s.apply("where", beyond, one, other), s.apply("where", beyond, s.constant(float(i)), where)
+        return where
+
+    return place
+
+
+def _with_place(extreme: Callable, comparison: str) -> Callable[..., Tensor | list[Tensor]]:
+    """Of all numbers, or of one axis and then with its place, which is a number here and no index."""
+
+    def reduction(s: Scalars, ids: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor | list[Tensor]:
+        values = _over(extreme)(s, ids, dim, keepdim)
+        return values if dim is None else [values, _over(_place_of(comparison))(s, ids, dim, keepdim)]
+
+    return reduction
+
+
+def _variance(
+    s: Scalars, ids: Tensor, dim: Any = None, *, correction: float | int | None = None, keepdim: bool = False
+) -> Tensor:
+    """Σ (x − mean)²/(n − correction); NaN or infinite where that is not positive, as torch's."""
+    lost = 1 if correction is None else correction
+
+    def variance(s: Scalars, nodes: Sequence[int]) -> int:
+        nodes = [number(s, n) for n in nodes]
+        mean = _mean_of(s, nodes)
+        gaps = [s.apply("sub", n, mean) for n in nodes]
+        squares = _sum_of(s, [s.apply("mul", g, g) for g in gaps])
+        return s.apply("div", squares, s.constant(max(0.0, len(nodes) - lost)))
+
+    return _over(variance)(s, ids, dim, keepdim)
+
+
+def _variance_and_mean(
+    s: Scalars, ids: Tensor, dim: Any = None, *, keepdim: bool = False, **words: Any
+) -> list[Tensor]:
+    return [_variance(s, ids, dim, keepdim=keepdim, **words), _over(_mean_of)(s, ids, dim, keepdim)]
+
+
+def _running(op: str) -> Callable[..., Tensor]:
+    """Sums or products up to each place, in order."""
+
+    def running(s: Scalars, ids: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
+        rows = ids.movedim(dim, -1)
+        flat = [number(s, i) for i in rows.reshape(-1).tolist()]
+        n = rows.shape[-1]
+        lines = [accumulate(flat[k : k + n], lambda a, b: s.apply(op, a, b)) for k in range(0, len(flat), n)]
+        return torch.tensor([i for line in lines for i in line]).reshape(rows.shape).movedim(-1, dim)
+
+    return running
 
 
 def _over(reduce: Callable[[Scalars, Sequence[int]], int]) -> Callable[..., Tensor]:
@@ -58,9 +136,7 @@ def _over(reduce: Callable[[Scalars, Sequence[int]], int]) -> Callable[..., Tens
 def _vector_norm(
     s: Scalars, ids: Tensor, order: float | int = 2, dim: Any = None, keepdim: bool = False, **kwargs: Any
 ) -> Tensor:
-    if order != 2:
-        raise NotImplementedError(f"a norm of order {order}")
-    return _over(_norm_of)(s, ids, dim, keepdim)
+    return _over(lambda s, nodes: _norm_of(s, nodes, float(order)))(s, ids, dim, keepdim)
 
 
 def _product_of(s: Scalars, nodes: Sequence[int]) -> int:
@@ -85,12 +161,20 @@ def _any_of(s: Scalars, nodes: Sequence[int]) -> int:
     return _tree(lambda a, b: s.apply("or", a, b), [truth(s, n) for n in nodes], s.constant(False))
 
 
-REDUCTIONS: dict[str, Callable[..., Tensor]] = {
+REDUCTIONS: dict[str, Callable[..., Tensor | list[Tensor]]] = {
     "sum": _over(_sum_of),
     "mean": _over(_mean_of),
     "prod": _over(_product_of),
-    "amax": _over(lambda s, nodes: _tree(lambda a, b: maximum(s, a, b), nodes, s.constant(-math.inf))),
-    "amin": _over(lambda s, nodes: _tree(lambda a, b: minimum(s, a, b), nodes, s.constant(math.inf))),
+    "amax": _over(_largest),
+    "amin": _over(_smallest),
+    "argmax": _over(_place_of("gt")),
+    "argmin": _over(_place_of("lt")),
+    "max": _with_place(_largest, "gt"),
+    "min": _with_place(_smallest, "lt"),
+    "var": _variance,
+    "var_mean": _variance_and_mean,
+    "cumsum": _running("add"),
+    "cumprod": _running("mul"),
     "all": _over(_all_of),
     "any": _over(_any_of),
     "linalg_vector_norm": _vector_norm,

@@ -250,7 +250,7 @@ class _Watcher(TorchDispatchMode):
         """A Python number as a node; None and dtypes as they are."""
         return self.scalars.constant(value) if isinstance(value, (bool, int, float)) else value
 
-    def _reduced(self, name: str, args: tuple, kwargs: dict, target: Any) -> Tensor:
+    def _reduced(self, name: str, args: tuple, kwargs: dict, target: Any) -> Tensor | list[Tensor]:
         numbers = [self._numbers(a, target) if isinstance(a, (Symbol, Tensor)) else a for a in args]
         return REDUCTIONS[name](self.scalars, *numbers, **kwargs)
 
