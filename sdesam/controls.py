@@ -23,6 +23,7 @@ from .observables import Observable
 
 __all__ = ["Antithetic", "Controlled", "antithetic", "averaged", "controlled", "linearised"]
 
+_NUMBERS = 2**18  # of one call of step behind A_k
 _STEP = 1e-5  # of the central differences behind A_k; any A_k leaves the mean of xi at 0
 
 
@@ -96,15 +97,22 @@ def linearised(kernel: Kernel, start: Tensor, steps: int) -> Controlled:
     if not same:
         raise ValueError(f"{kernel.name} must have the iterate as its state to be linearised.")
     z, w = _centre(kernel.noise, start)
-    path, slopes, x, d = [start], [], start, len(start)
-    nudge = _STEP * (1 + float(start.abs().max())) * torch.eye(d, dtype=start.dtype, device=start.device)
+    path = [start[None]]
     for _ in range(steps):
-        around = torch.cat((x[None], x + nudge, x - nudge))
-        mean = _mean_step(kernel, around, z, w)
-        slopes.append(((mean[1 : d + 1] - mean[d + 1 :]) / (2 * nudge[0, 0])).mT)
-        x = mean[0]
-        path.append(x)
-    return Controlled(kernel, torch.stack(path), torch.stack(slopes))
+        path.append(_mean_step(kernel, path[-1], z, w))
+    points = torch.cat(path)
+    return Controlled(kernel, points, _slopes(kernel, points[:-1], z, w))
+
+
+def _slopes(kernel: Kernel, points: Tensor, z: Tensor, w: Tensor) -> Tensor:
+    """D E step at points (K, d), (K, d, d), by central differences of all of them together."""
+    d = points.shape[1]
+    step = _STEP * (1 + float(points[0].abs().max()))
+    nudge = step * torch.eye(d, dtype=points.dtype, device=points.device)
+    around = torch.stack((points[:, None] + nudge, points[:, None] - nudge)).reshape(-1, d)
+    few = max(1, _NUMBERS // (len(w) * d))
+    above, below = torch.cat([_mean_step(kernel, x, z, w) for x in around.split(few)]).reshape(2, -1, d, d)
+    return ((above - below) / (2 * step)).mT
 
 
 def _centre(noise: Normal | Choice, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,8 +123,9 @@ def _centre(noise: Normal | Choice, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mean_step(kernel: Kernel, x: Tensor, z: Tensor, w: Tensor) -> Tensor:
-    """E step(x, z), (rows, d), the rows one by one: each takes as many evaluations as there are nodes."""
-    return torch.stack([w @ kernel.step(row.expand(len(w), -1).clone(), z) for row in x])
+    """E step(x, z), (rows, d), in one call of ``step``: its cost is the call's for so few numbers."""
+    all_z = z.repeat(len(x), *[1] * (z.ndim - 1))
+    return w @ kernel.step(x.repeat_interleave(len(w), 0), all_z).reshape(len(x), len(w), -1)
 
 
 def controlled(phi: Observable) -> Observable:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .engine.choice import WORTHWHILE, fused_or_reason
+from .engine.choice import fused_or_reason, short_run
 from .engine.cpu import Fused, UndefinedObservable, fused_moments
 from .engine.eager import UNIT, Block, Start, blocks, visit
 from .engine.progress import reporting
@@ -19,7 +19,7 @@ from .engine.streams import Streams
 from .folds import Tree
 from .kernels import Kernel
 from .noise import Normal, normals
-from .observables import Observable
+from .observables import Observable, asked
 from .statistics import Moments
 from .validation import as_floats, require_count, require_nonnegative
 
@@ -73,8 +73,9 @@ def simulate(
     replicates : only these of the n, a range that starts at a multiple of 1,024: a part of a run, whose moments
         merge with those of the other parts
     engine : "fused" compiles kernel and observables to machine code, "eager" steps them in torch, with the same noise;
-        "auto" takes the fused one where it can and where the run is long enough for compiling to pay.  The choice
-        does not depend on ``replicates``.  ``Moments.engine`` says which one ran
+        "auto" takes the fused one where it can and where the run is long enough for compiling to pay; the engines'
+        results differ by rounding, 1e-12 of their size in float64.  The choice does not depend on ``replicates``.
+        ``Moments.engine`` says which one ran, ``Moments.engine_note`` why "auto" stayed eager
 
     Returns
     -------
@@ -84,7 +85,7 @@ def simulate(
     ------
     ValueError, TypeError
         For bad arguments, shapes that break the law, an observable that is NaN at a finite x, or ``engine="fused"``
-        for what it cannot run, with the reason.
+        for what it cannot run, with the reason; it never gives way to the eager one.
 
     Warns
     -----
@@ -102,12 +103,13 @@ def simulate(
         raise ValueError("observables must name at least one function, got an empty mapping.")
     edges = _edges(histograms or {}, names)
     saved = _saved_steps(steps, save_every)
-    work = float(n) * steps * kernel.substeps
-    fused = fused_or_none(kernel, x0, observables, internals or {}, engine, work)
-    if fused is not None:
+    short = short_run(kernel, n=n, steps=steps, looks=len(saved))
+    fused = fused_or_note(kernel, x0, observables, internals or {}, engine, short)
+    if isinstance(fused, Fused):
         total = _run_fused(fused, kernel, x0, start, chosen, names, saved, edges, seed, progress)
-        if total is not None:
+        if isinstance(total, Moments):
             return _reported(kernel, x0, total, len(chosen))
+        fused = _accepted(total, engine)
     tree: Tree[Moments] = Tree()
     width = max(d, getattr(kernel.noise, "size", d) // 4, len(saved) * len(names) ** 2 // UNIT)
     with reporting(progress, len(chosen) * steps, kernel.name) as advance:
@@ -115,7 +117,7 @@ def simulate(
             parts = _unit_moments(kernel, block, start, observables, internals or {}, saved, edges, seed, advance)
             for i, part in enumerate(parts, block.first // UNIT):
                 tree.add(i, 1, part)
-    return _reported(kernel, x0, tree.total(), len(chosen))
+    return _reported(kernel, x0, replace(tree.total(), engine_note=fused), len(chosen))
 
 
 def _reported(kernel: Kernel, x0: Points | Cloud, total: Moments, n: int) -> Moments:
@@ -151,23 +153,38 @@ def trajectories(
 
 
 # ----------------------------------------------------------------- the fused engine
-def fused_or_none(
+def fused_or_note(
     kernel: Kernel,
     x0: Points | Cloud,
     observables: Mapping[str, Observable],
     internals: Mapping[str, Callable[[Any], Tensor]],
     engine: str,
-    work: float,
-) -> Fused | None:
-    """The compiled kernel, or None where the eager engine runs; raises where "fused" was asked for in vain."""
-    if engine == "eager" or (engine == "auto" and work < WORTHWHILE):
-        return None
+    short: str,
+) -> Fused | str:
+    """The compiled kernel, or why the eager engine runs, nothing where it was asked for.
+
+    Parameters
+    ----------
+    short : what ``short_run`` says
+
+    Raises
+    ------
+    ValueError
+        Where "fused" was asked for in vain.
+    """
+    if engine == "eager":
+        return ""
+    if engine == "auto" and short:
+        return short
     found = fused_or_reason(kernel, _one_point(x0), observables, internals)
-    if isinstance(found, Fused):
-        return found
+    return found if isinstance(found, Fused) else _accepted(found, engine)
+
+
+def _accepted(reason: str, engine: str) -> str:
+    """Why the eager engine runs, unless the fused one was asked for."""
     if engine == "fused":
-        raise ValueError(f"engine='fused' cannot run this: {found}. engine='eager' can.")
-    return None
+        raise ValueError(f"engine='fused' cannot run this: {reason}. engine='eager' runs it, or names the point.")
+    return reason
 
 
 def common_start(x0: Points | Cloud) -> Tensor | None:
@@ -191,16 +208,16 @@ def _run_fused(
     edges: Mapping[str, np.ndarray],
     seed: int,
     progress: bool,
-) -> Moments | None:
-    """Moments, or None where an observable was undefined: the eager engine names it and the point."""
+) -> Moments | str:
+    """Moments, or why there are none: the observable, step and replicate where a value is undefined."""
     try:
         with reporting(progress, len(chosen), kernel.name) as advance:
             return fused_moments(
                 fused, common_start(x0), start, chosen, names=names, saved=saved,
                 dt=float(kernel.dt), seed=seed, edges=edges, advance=advance,
             )  # fmt: skip
-    except UndefinedObservable:
-        return None
+    except UndefinedObservable as error:
+        return str(error)
 
 
 # ----------------------------------------------------------------- observing a block
@@ -249,8 +266,8 @@ def _observe(
     """Values (K, rows) in float64; a non-finite position makes all of its row NaN."""
     x = kernel.position(state)
     finite = torch.isfinite(x).reshape(len(x), -1).all(-1)
-    values = [_measure(name, phi(x), x, finite, k) for name, phi in observables.items()]
-    values += [_measure(name, read(state), x, finite, k) for name, read in internals.items()]
+    values = [_measure(name, asked(name, phi, x), x, finite, k) for name, phi in observables.items()]
+    values += [_measure(name, asked(name, read, state), x, finite, k) for name, read in internals.items()]
     return torch.stack(values).masked_fill(~finite, torch.nan).cpu().numpy()
 
 

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .engine.cpu import fused_exits
+from .engine.choice import short_run
+from .engine.cpu import Fused, fused_exits
 from .engine.eager import blocks, visit
-from .ensembles import Cloud, Engine, Points, common_start, fused_or_none, part_of, prepare
+from .ensembles import Cloud, Engine, Points, common_start, fused_or_note, part_of, prepare
 from .kernels import Kernel
-from .statistics import Estimate
+from .statistics import Estimate, engine_arrays, notes_joined
 from .validation import require_count
 
 __all__ = ["ExitTimes", "first_exit"]
@@ -31,7 +32,7 @@ class ExitTimes:
     censored : replicates still inside at the end
     diverged : how many of the exits were to a non-finite point (they are outside, and counted there)
     dt : model time of a step; a subcycled kernel is looked at once a step, as the optimizer is
-    engine : which engine ran, "eager", "fused", or "mixed" for a merge of both
+    engine, engine_note : which engine ran, and why, as in ``Moments``
     """
 
     counts: np.ndarray
@@ -39,6 +40,7 @@ class ExitTimes:
     diverged: int
     dt: float
     engine: str = "eager"
+    engine_note: str = ""
 
     @property
     def n(self) -> int:
@@ -108,13 +110,14 @@ class ExitTimes:
         return ExitTimes(
             self.counts + other.counts, self.censored + other.censored, self.diverged + other.diverged, self.dt,
             self.engine if self.engine == other.engine else "mixed",
+            notes_joined(self.engine_note, other.engine_note),
         )  # fmt: skip
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as arrays, for a file."""
-        text = {} if self.engine == "eager" else {"engine": np.array(self.engine)}
         totals = np.array([self.censored, self.diverged])
-        return {"counts": self.counts, "totals": totals, "dt": np.array(self.dt)} | text
+        plain = {"counts": self.counts, "totals": totals, "dt": np.array(self.dt)}
+        return plain | engine_arrays(self.engine, self.engine_note)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ExitTimes:
@@ -123,7 +126,8 @@ class ExitTimes:
         counts = arrays["counts"]
         if counts.ndim != 1 or counts.dtype != np.int64 or min(censored, diverged, *counts.tolist()) < 0:
             raise ValueError(f"counts must be numbers of replicates, got {counts.dtype} of shape {counts.shape}.")
-        return cls(counts, censored, diverged, float(arrays["dt"]), str(arrays.get("engine", "eager")))
+        engine, note = str(arrays.get("engine", "eager")), str(arrays.get("engine_note", ""))
+        return cls(counts, censored, diverged, float(arrays["dt"]), engine, note)
 
     def _order_statistic(self, rank: float | int) -> float:
         if rank < 1:
@@ -159,8 +163,9 @@ def first_exit(
     require_count("max_steps", max_steps, least=1, why="an exit needs a step")
     start, d = prepare(kernel, x0, n=n, steps=max_steps, save_every=1, engine=engine)
     chosen = part_of(n, replicates)
-    fused = fused_or_none(kernel, x0, {"inside": inside}, {}, engine, float(n) * max_steps * kernel.substeps)
-    if fused is not None and fused.model.observe.watches_truth:  # what is no boolean, the eager engine refuses
+    short = short_run(kernel, n=n, steps=max_steps, looks=max_steps)
+    fused = fused_or_note(kernel, x0, {"inside": inside}, {}, engine, short)
+    if isinstance(fused, Fused) and fused.model.observe.watches_truth:  # what is no boolean, the eager engine refuses
         found = fused_exits(fused, common_start(x0), start, chosen, max_steps=max_steps, seed=seed)
         counts, lost = found[:, 0].copy(), int(found[:, 1].sum())
         return ExitTimes(counts, len(chosen) - int(counts.sum()), lost, float(kernel.dt), "fused")
@@ -180,7 +185,8 @@ def first_exit(
             return not bool(alive.any())
 
         visit(kernel, block, start, steps=max_steps, seed=seed, look=look)
-    return ExitTimes(counts, len(chosen) - int(counts.sum()), diverged, float(kernel.dt))
+    note = fused if isinstance(fused, str) else ""
+    return ExitTimes(counts, len(chosen) - int(counts.sum()), diverged, float(kernel.dt), "eager", note)
 
 
 def _require_level(level: float) -> None:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
-__all__ = ["Observable", "coordinate", "difference", "of_member", "products", "squared_norm"]
+__all__ = ["Observable", "asked", "coordinate", "difference", "of_member", "products", "squared_norm"]
 
 Observable = Callable[[Tensor], Tensor]
+
+
+def asked(name: str, phi: Callable[[Any], Any], x: Any) -> Any:
+    """phi(x); an error inside, say of an array of another length than x has, is noted with the observable's name."""
+    try:
+        return phi(x)
+    except Exception as error:
+        error.add_note(f"in observable {name!r}")
+        raise
 
 
 def coordinate(i: int) -> Observable:

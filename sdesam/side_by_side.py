@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from .ensembles import Engine, simulate
 from .observables import coordinate
 from .one_step import sampling_error
 from .setting import ALGORITHM, MODEL, Setting, note_of
-from .statistics import Moments
+from .statistics import Moments, notes_joined
 from .validation import require_count
 
 __all__ = ["Table", "side_by_side"]
@@ -110,7 +111,8 @@ def side_by_side(
         for i, (side, kernel) in enumerate(kernels.items())
     }  # fmt: skip
     engines = " and ".join(sorted({m.engine for m in found.values()}))
-    settings = asdict(setting) | {"x0": start.tolist(), "steps": steps, "n": n, "engine": engines}
+    note = reduce(notes_joined, (m.engine_note for m in found.values())) or None
+    settings = asdict(setting) | {"x0": start.tolist(), "steps": steps, "n": n, "engine": engines, "engine note": note}
     if not model:
         settings["substeps"] = None
     elif setting.batches is not None:

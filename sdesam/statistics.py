@@ -98,6 +98,7 @@ class Moments:
     histograms, edges : name -> counts (S, bins + 2), the first and last below and above the bin edges
     method : "Monte Carlo" or "deterministic"
     engine : which engine ran, "eager", "fused", or "mixed" for a merge of both
+    engine_note : why it was the eager one where the other was not refused; a merge keeps each reason once, a line each
     """
 
     names: tuple[str, ...]
@@ -115,6 +116,7 @@ class Moments:
     edges: Mapping[str, np.ndarray] = field(default_factory=dict)
     method: str = "Monte Carlo"
     engine: str = "eager"
+    engine_note: str = ""
 
     @classmethod
     def of(
@@ -209,13 +211,14 @@ class Moments:
             high=np.maximum(self.high, other.high),
             histograms={k: v + other.histograms[k] for k, v in self.histograms.items()},
             engine=self.engine if self.engine == other.engine else "mixed",
+            engine_note=notes_joined(self.engine_note, other.engine_note),
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as arrays, for a file."""
         plain = {name: getattr(self, name) for name in _ARRAYS}
         texts = {"names": np.array(self.names), "method": np.array(self.method), "dt": np.array(self.dt)}
-        texts |= {} if self.engine == "eager" else {"engine": np.array(self.engine)}
+        texts |= engine_arrays(self.engine, self.engine_note)
         counts = {f"histogram {name}": h for name, h in self.histograms.items()}
         return plain | texts | counts | {f"edges {name}": e for name, e in self.edges.items()}
 
@@ -235,7 +238,8 @@ class Moments:
         plain = {name: arrays[name] for name in _ARRAYS}
         return cls(
             names=names, dt=float(arrays["dt"]), method=str(arrays["method"]), histograms=found["histogram "],
-            edges=found["edges "], engine=str(arrays.get("engine", "eager")), **plain,
+            edges=found["edges "], engine=str(arrays.get("engine", "eager")),
+            engine_note=str(arrays.get("engine_note", "")), **plain,
         )  # fmt: skip
 
     @property
@@ -276,6 +280,17 @@ class Moments:
         if name not in self.names:
             raise KeyError(f"no observable {name!r} was recorded; there are {', '.join(self.names)}.")
         return self.names.index(name)
+
+
+def notes_joined(a: str, b: str) -> str:
+    """The lines of both, each once."""
+    return a if a == b else "\n".join(dict.fromkeys([*a.splitlines(), *b.splitlines()]))
+
+
+def engine_arrays(engine: str, note: str) -> dict[str, np.ndarray]:
+    """Which engine ran and why, for a file: nothing for what an eager run without a reason always held."""
+    texts = {"engine": engine if engine != "eager" else "", "engine_note": note}
+    return {name: np.array(text) for name, text in texts.items() if text}
 
 
 def _histograms(values: np.ndarray, finite: np.ndarray, edges: np.ndarray) -> np.ndarray:

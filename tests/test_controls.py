@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import sdesam as ss
+import sdesam.controls
 import sdesam.orders
 from sdesam.controls import Controlled, antithetic, averaged, controlled, linearised
 from sdesam.datasets import tanh_network_data
@@ -35,6 +36,23 @@ def test_the_linear_part_has_mean_zero_exactly():
         state = chain.step(state, z[:, k : k + 1])
     assert float((w @ state[2]).abs().max()) < 1e-15
     assert float(state[2].std()) > 1e-2  # and it moves
+
+
+def test_slopes_are_those_of_the_mean_step_in_few_calls(monkeypatch):
+    """A call of a step costs the same for one row and for a thousand: one a step of the path, one for all slopes."""
+    kernel, _ = sam(0.25)
+    calls, real = [], type(kernel).step
+    monkeypatch.setattr(type(kernel), "step", lambda self, x, z: calls.append(len(x)) or real(self, x, z))
+    chain = linearised(kernel, START, 5)
+    assert len(calls) == 6
+    z = torch.arange(6)[:, None]
+    exact = torch.stack([
+        torch.func.jacrev(lambda x: real(kernel, x.expand(6, 2), z).mean(0))(x) for x in chain.path[:-1]
+    ])  # fmt: skip
+    torch.testing.assert_close(chain.slopes, exact, rtol=1e-8, atol=1e-9)
+    whole = chain.slopes
+    monkeypatch.setattr(sdesam.controls, "_NUMBERS", 1)
+    assert torch.equal(linearised(kernel, START, 5).slopes, whole)
 
 
 def test_normal_kicks_are_odd():

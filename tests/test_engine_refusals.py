@@ -258,6 +258,29 @@ def test_observables_are_one_number_a_replicate(name):
     refused(lambda x, z: 0.5 * x + z, match, observables={"o": phi})
 
 
+EDGES, WEIGHTS = torch.linspace(0, 1, 5, dtype=T), torch.ones(3, dtype=T)
+CLOSED_OVER = {
+    "lookup": (lambda x: EDGES[5] * x[..., 0], "IndexError: index 5 is out of bounds"),
+    "edges": (lambda x: (x[..., :1] > EDGES).sum(-1) * EDGES[torch.arange(6)][-1], "IndexError: index 5 is out of"),
+    "weights": (lambda x: (x * WEIGHTS).sum(-1), "RuntimeError: The size of tensor a"),
+    "rows": (
+        lambda x: x[..., 0] * torch.ones(1024, dtype=T),
+        r"'rows' must map \(1, 2\) to \(1,\), got shape \(1024,\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CLOSED_OVER)
+def test_arrays_that_an_observable_closes_over_have_its_length(name):
+    phi, match = CLOSED_OVER[name]
+    named = match if name == "rows" else f"{match}.* in observable '{name}'"
+    refused(lambda x, z: 0.5 * x + z, named, observables={"a": FIRST["a"], name: phi, "b": FIRST["b"]})
+    if name != "rows":
+        with pytest.raises((IndexError, RuntimeError)) as raised:
+            ss.simulate(Mine(lambda x, z: 0.5 * x + z), X, steps=2, n=8, observables={name: phi}, engine="eager")
+        assert raised.value.__notes__ == [f"in observable '{name}'"]
+
+
 def test_a_step_keeps_the_form_of_its_state():
     refused(lambda x, z: (0.5 * x + z)[..., :1], "must keep the form of its state")
     refused(lambda x, z: (0.5 * x + z).float(), "narrowed|must keep the form")
@@ -283,7 +306,7 @@ def test_an_unforeseen_error_means_eager(monkeypatch):
         raise IndexError("tuple index out of range")
 
     monkeypatch.setattr("sdesam.engine.choice.model_of", broken)
-    monkeypatch.setattr("sdesam.ensembles.WORTHWHILE", 1.0)
+    monkeypatch.setattr("sdesam.engine.choice.COMPILING", 0.0)
     kernel = Mine(lambda x, z: 0.5 * x + z)
     assert ss.simulate(kernel, X, steps=2, n=8, observables=FIRST).engine.startswith("eager")
     with pytest.raises(ValueError, match="IndexError: tuple index out of range"):

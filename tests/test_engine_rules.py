@@ -59,14 +59,19 @@ def agree(kernel, x0=X, observables=FIRST, steps=20, n=1024):
 
 def values(phi, x):
     """An observable of points (n, d), by compiled code."""
+    return table({"o": phi}, x)[0]
+
+
+def table(phis, x):
+    """Several, a row each."""
     x = torch.as_tensor(x)
     kernel = Made(lambda x, z: x, Normal(0))
-    found = cpu.Fused.of(model_of(kernel, torch.full(x.shape[1:], 0.7, dtype=x.dtype), {"o": phi}, {}), x.dtype)
+    found = cpu.Fused.of(model_of(kernel, torch.full(x.shape[1:], 0.7, dtype=x.dtype), phis, {}), x.dtype)
 
     def start(first, rows, streams):
         return x[torch.arange(first, first + rows).clamp(max=len(x) - 1)]
 
-    return cpu.fused_values(found, start, range(len(x)), saved=np.array([0]), seed=0)[0, 1]
+    return cpu.fused_values(found, start, range(len(x)), saved=np.array([0]), seed=0)[0, 1:]
 
 
 # ----------------------------------------------------------------- truth values
@@ -241,6 +246,67 @@ def test_hyperbolic_functions_to_the_end_of_the_range(name):
     np.testing.assert_allclose(values(lambda x: f(x[..., 0]), x), exact(x[:, 0].numpy()), rtol=1e-13)
     y = torch.tensor([[88.0], [89.2], [-89.2], [89.5], [-90.0], [0.2]])
     np.testing.assert_allclose(values(lambda x: f(x[..., 0]), y), exact(y[:, 0].numpy()).astype(float), rtol=3e-5)
+
+
+# ----------------------------------------------------------------- extremes, norms, variances, running sums
+ORDERS = (0, 0.5, 1, 2, 2.5, 3, -1, INF, -INF)
+JOINED = {
+    "max": lambda x: x.max(-1).values,
+    "min": lambda x: x.min(dim=-1, keepdim=True)[0][..., 0],
+    "whole": lambda x: torch.func.vmap(torch.max)(x) - torch.func.vmap(torch.min)(x),
+    "place": lambda x: x.argmax(-1),
+    "lowest place": lambda x: x.min(-1).indices + 0.5 * x.argmin(-1),
+    "var": lambda x: x.var(-1),
+    "std": lambda x: x.std(-1, correction=0, keepdim=True)[..., 0],
+    "none left": lambda x: x.var(-1, correction=5),
+    "mean and var": lambda x: torch.var_mean(x, -1)[0] * torch.std_mean(x, -1)[1],
+    "cumsum": lambda x: (x.cumsum(-1) * torch.tensor([1.0, 10.0, 100.0, 1000.0]).to(x)).sum(-1),
+    "cumprod": lambda x: (x.cumprod(-1) * torch.tensor([1.0, 10.0, 100.0, 1000.0]).to(x)).sum(-1),
+    "prod": lambda x: x.prod(-1),
+    **{f"norm {p}": lambda x, p=p: torch.linalg.vector_norm(x, p, -1) for p in ORDERS},
+}
+SMOOTH = {
+    "norm 3": lambda y: y.norm(3, -1),
+    "norm 1": lambda y: y.norm(1, -1),
+    "largest": lambda y: y.norm(INF, -1) + y.amax(-1),
+    "var": lambda y: y.var(-1) * y.std(-1, correction=0),
+    "prod": lambda y: y.prod(-1),
+    "cumsum": lambda y: (y.cumsum(-1) ** 2).sum(-1) + y.cumprod(-1).sum(-1),
+}
+
+
+def slope(f):
+    """Along (1, 2, 3, 4), so that every entry counts."""
+    return lambda x: (torch.func.grad(lambda y: f(y).sum())(x) * torch.arange(1.0, 5).to(x)).sum(-1)
+
+
+def joined_points():
+    x = torch.randn(200, 4, dtype=T, generator=torch.Generator().manual_seed(0))
+    x[150:, 1] = x[150:, 3]  # ties
+    x[180:, 2] = 0.0
+    return x
+
+
+@pytest.mark.filterwarnings("ignore:var")
+def test_extremes_norms_variances_and_running_sums():
+    x = joined_points()
+    for i, special in enumerate((NAN, INF, -INF, 0.0)):
+        x[5 * i : 5 * i + 4] += torch.where(torch.eye(4, dtype=torch.bool), special, 0.0).to(T)
+    x[20:24] = torch.tensor([NAN, 1.0, NAN, 2.0], dtype=T)
+    x[24] = 0.0
+    for (name, phi), found in zip(JOINED.items(), table(JOINED, x), strict=True):
+        np.testing.assert_allclose(found, phi(x).double().numpy(), rtol=1e-12, atol=1e-13, err_msg=name)
+
+
+def test_their_gradients():
+    x, phis = joined_points(), {name: slope(f) for name, f in SMOOTH.items()}
+    for (name, phi), found in zip(phis.items(), table(phis, x), strict=True):
+        np.testing.assert_allclose(found, phi(x).numpy(), rtol=1e-11, atol=1e-12, err_msg=name)
+
+
+def test_a_computed_place_is_a_number_and_no_index():
+    with pytest.raises(NotTraceable, match="place that is computed"):
+        model_of(Made(walk), X, {"o": lambda x: torch.arange(2.0, dtype=T)[x.argmax(-1)]}, {})
 
 
 # ----------------------------------------------------------------- tables and files

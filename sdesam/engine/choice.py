@@ -15,10 +15,24 @@ from .models import Model, model_of
 from .native import cache_folder
 from .trace import NotTraceable
 
-__all__ = ["LIMIT", "WORTHWHILE", "description", "fused_or_reason"]
+__all__ = ["LIMIT", "description", "fused_or_reason", "short_run"]
 
 LIMIT = 12_000  # operations: longer lists compile for seconds and run no faster than torch's matrix products
-WORTHWHILE = 2e7  # replicates times small steps: eager takes about as long for them as tracing and compiling
+COMPILING = 0.5  # seconds to trace and compile: 0.07 to 0.5 for d = 2, once 0.7 more in a process
+_CALL = 1e-3  # seconds of an eager step, or look, whatever n is: 0.5e-3 (SGD) to 4e-3 (Runge-Kutta of SAM's SDE)
+_REPLICATE = 2e-7  # more for each replicate: 1.8e-7 to 1e-6, of which most is noise; looks 2e-7
+
+
+def short_run(kernel: Kernel, *, n: int, steps: int, looks: int) -> str:
+    """Why a run does not pay for compiling, or nothing where it does.
+
+    The eager engine takes about (steps·substeps + looks)(c + n p) seconds: c for each call into torch, p for each
+    replicate.  The constants are fixed, so that what runs does not depend on the machine or its load.
+    """
+    seconds = (steps * kernel.substeps + looks) * (_CALL + n * _REPLICATE)
+    if seconds >= COMPILING:
+        return ""
+    return f"the run is too short to compile for: about {seconds:.2g} s eagerly, against {COMPILING:g} s to compile"
 
 
 def fused_or_reason(

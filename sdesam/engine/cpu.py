@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -183,7 +183,9 @@ def fused_moments(
     def run(node: tuple[int, int]) -> tuple[int, int, Moments]:
         rows = _run_units(fused, common, start, node, replicates.stop, saved=saved, K=len(names), seed=seed, bins=bins)
         if rows[..., 1].any():
-            raise UndefinedObservable("an observable is NaN at a finite position")
+            unit, place = np.argwhere(rows[..., 1])[0]
+            units = range(UNIT * (node[0] + int(unit)), replicates.stop)[:UNIT]
+            raise UndefinedObservable(_undefined(fused, start, units, names, int(saved[place]), seed))
         sizes = np.clip(replicates.stop - UNIT * np.arange(node[0], sum(node)), 0, UNIT)
         return (*node, folded(moments_of(rows, sizes, names, np.tile(saved, len(rows)), dt, bins), len(saved)))
 
@@ -225,7 +227,14 @@ def fused_exits(
 
 
 class UndefinedObservable(ValueError):
-    """An observable was NaN at a finite position; the eager engine names it and the position."""
+    """An observable was NaN at a finite position; the message names it, the step and the replicate."""
+
+
+def _undefined(fused: Fused, start: Start, unit: range, names: Sequence[str], k: int, seed: int) -> str:
+    """The first replicate of a unit whose position is finite at step k while a value is NaN, and which."""
+    values = fused_values(fused, start, unit, saved=np.unique([0, k]), seed=seed)[-1]
+    i, j = np.argwhere((np.isnan(values[1:]) & (values[0] > 0)).T)[0]
+    return f"observable {names[j]!r} is NaN at a finite position at step {k} (replicate {unit[i]})"
 
 
 def _require_prepared(fused: Fused, saved: np.ndarray) -> None:

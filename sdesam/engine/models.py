@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from ..kernels import Kernel
 from ..noise import Noise, Normal
+from ..observables import asked
 from .checks import PRECISIONS, compare_with, far_draws, points_around, with_far
 from .members import Form, Part, Stepper, factors_of, joined, parts_of, size_of, stepper_of
 from .scalars import Program
@@ -220,8 +221,8 @@ def _traced_observables(
         *left, now = numbers
         state = join([form.build([left.pop(0) for _ in form.shapes]) for form in forms])
         x = whole.position(state, now)
-        values = [_number(name, phi(x), x, what) for name, phi in observables.items()]
-        values += [_number(name, read(state), x, what) for name, read in internals.items()]
+        values = [_number(name, asked(name, phi, x), x, what) for name, phi in observables.items()]
+        values += [_number(name, asked(name, read, state), x, what) for name, read in internals.items()]
         return [torch.isfinite(x).reshape(len(x), -1).all(-1), *values]
 
     leaves = [leaf for s, form in zip(steppers, forms, strict=True) for leaf in form.take(s.init(rows))]

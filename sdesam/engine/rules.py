@@ -1,17 +1,16 @@
-"""What the tracer knows about torch's core operations: which move data, which act on numbers, which reduce."""
+"""What the tracer knows about torch's core operations: which move data, and which act on numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .scalars import COMPARISONS, TRANSCENDENTAL, Scalars
 
-__all__ = ["ELEMENTWISE", "MOVES", "REDUCTIONS", "SHAPED"]
+__all__ = ["ELEMENTWISE", "MOVES", "SHAPED", "maximum", "minimum", "number", "truth"]
 
 Rule = Callable[..., int]
 
@@ -32,7 +31,7 @@ SHAPED = (
 
 
 # ----------------------------------------------------------------- number by number
-def _number(s: Scalars, node: int) -> int:
+def number(s: Scalars, node: int) -> int:
     """A truth value as 0 or 1."""
     return s.apply("where", node, s.constant(1.0), s.constant(0.0)) if s.kind(node) == "b" else node
 
@@ -41,7 +40,7 @@ def _plain(op: str) -> Rule:
     """An operation on numbers; ``alpha`` multiplies the last."""
 
     def rule(s: Scalars, *args: int, alpha: float | int = 1) -> int:
-        nodes = [_number(s, a) for a in args]
+        nodes = [number(s, a) for a in args]
         if alpha != 1:
             nodes[-1] = s.apply("mul", s.constant(float(alpha)), nodes[-1])
         return s.apply(op, *nodes)
@@ -51,7 +50,7 @@ def _plain(op: str) -> Rule:
 
 def _of_numbers(rule: Rule) -> Rule:
     """A rule whose operands are numbers: truth values become 0 and 1."""
-    return lambda s, *args, **words: rule(s, *(None if a is None else _number(s, a) for a in args), **words)
+    return lambda s, *args, **words: rule(s, *(None if a is None else number(s, a) for a in args), **words)
 
 
 def _not(s: Scalars, a: int) -> int:
@@ -59,21 +58,22 @@ def _not(s: Scalars, a: int) -> int:
 
 
 def _logical(op: str) -> Rule:
-    return lambda s, a, b: s.apply(op, _truth(s, a), _truth(s, b))
+    return lambda s, a, b: s.apply(op, truth(s, a), truth(s, b))
 
 
-def _truth(s: Scalars, node: int) -> int:
+def truth(s: Scalars, node: int) -> int:
+    """A number as whether it is not 0."""
     return node if s.kind(node) == "b" else s.apply("ne", node, s.constant(0.0))
 
 
 def _where(s: Scalars, c: int, a: int, b: int) -> int:
     if s.kind(a) != s.kind(b):
-        a, b = _number(s, a), _number(s, b)
-    return s.apply("where", _truth(s, c), a, b)
+        a, b = number(s, a), number(s, b)
+    return s.apply("where", truth(s, c), a, b)
 
 
 def _nan(s: Scalars, a: int) -> int:
-    a = _number(s, a)
+    a = number(s, a)
     return s.apply("ne", a, a)
 
 
@@ -83,13 +83,13 @@ def _extreme(comparison: str, of_truths: str) -> Rule:
     def rule(s: Scalars, a: int, b: int) -> int:
         if s.kind(a) == s.kind(b) == "b":
             return s.apply(of_truths, a, b)
-        a, b = _number(s, a), _number(s, b)
+        a, b = number(s, a), number(s, b)
         return s.apply("where", s.apply("or", s.apply(comparison, a, b), _nan(s, a)), a, b)
 
     return rule
 
 
-_maximum, _minimum = _extreme("gt", "or"), _extreme("lt", "and")
+maximum, minimum = _extreme("gt", "or"), _extreme("lt", "and")
 
 
 def _clamp(s: Scalars, a: int, low: int | None = None, high: int | None = None) -> int:
@@ -201,10 +201,10 @@ def _same(s: Scalars, a: int, dtype: torch.dtype | None = None, **kwargs: Any) -
     if dtype is None:
         return a
     if dtype == torch.bool:
-        return _truth(s, a)
+        return truth(s, a)
     if not dtype.is_floating_point and s.kind(a) == "f":
         raise NotImplementedError(f"numbers cut to {dtype}")
-    return _number(s, a)
+    return number(s, a)
 
 
 ELEMENTWISE: dict[str, Rule] = {
@@ -221,8 +221,8 @@ ELEMENTWISE: dict[str, Rule] = {
     "sign": _of_numbers(_sign),
     "sgn": _of_numbers(_sign),
     "pow": _of_numbers(_power),
-    "maximum": _maximum,
-    "minimum": _minimum,
+    "maximum": maximum,
+    "minimum": minimum,
     "clamp": _of_numbers(_clamp),
     "clamp_min": _of_numbers(_clamp),
     "clamp_max": _of_numbers(_clamp_above),
@@ -232,7 +232,7 @@ ELEMENTWISE: dict[str, Rule] = {
     "logical_or": _logical("or"),
     "bitwise_and": lambda s, a, b: s.apply("and", a, b),  # of truth values only: the list refuses others
     "bitwise_or": lambda s, a, b: s.apply("or", a, b),
-    "logical_not": lambda s, a: _not(s, _truth(s, a)),
+    "logical_not": lambda s, a: _not(s, truth(s, a)),
     "bitwise_not": _not,
     "isnan": _nan,
     "isinf": _of_numbers(lambda s, a: s.apply("eq", s.apply("abs", a), s.constant(math.inf))),
@@ -243,96 +243,3 @@ ELEMENTWISE: dict[str, Rule] = {
     "copy": lambda s, a, b, *rest: b,
     "fill": lambda s, a, b: b,
 }
-
-
-# ----------------------------------------------------------------- reductions
-def _tree(combine: Callable[[int, int], int], nodes: Sequence[int], empty: int) -> int:
-    """A balanced tree: short chains of dependence, and small rounding errors."""
-    row = list(nodes)
-    while len(row) > 1:
-        row = [combine(*row[i : i + 2]) if i + 1 < len(row) else row[i] for i in range(0, len(row), 2)]
-    return row[0] if row else empty
-
-
-def _sum_of(s: Scalars, nodes: Sequence[int]) -> int:
-    return _tree(lambda a, b: s.apply("add", a, b), [_number(s, n) for n in nodes], s.constant(0.0))
-
-
-def _mean_of(s: Scalars, nodes: Sequence[int]) -> int:
-    return s.apply("div", _sum_of(s, nodes), s.constant(float(len(nodes))))
-
-
-def _norm_of(s: Scalars, nodes: Sequence[int]) -> int:
-    nodes = [_number(s, n) for n in nodes]
-    if len(nodes) == 1:
-        return s.apply("abs", nodes[0])
-    return s.apply("sqrt", _sum_of(s, [s.apply("mul", n, n) for n in nodes]))
-
-
-def _over(reduce: Callable[[Scalars, Sequence[int]], int]) -> Callable[..., Tensor]:
-    """A reduction over the given axes (all by default)."""
-
-    def reduction(
-        s: Scalars, ids: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None
-    ) -> Tensor:
-        dims = [dim] if isinstance(dim, int) else list(range(ids.ndim)) if not dim else list(dim)
-        dims = sorted({d % max(ids.ndim, 1) for d in dims}) if ids.ndim else []
-        kept = [d for d in range(ids.ndim) if d not in dims]
-        shape = [ids.shape[d] for d in kept]
-        rows = ids.permute([*kept, *dims]).reshape(math.prod(shape), -1).tolist()
-        out = torch.tensor([reduce(s, row) for row in rows], dtype=torch.int64)
-        return out.reshape([1 if d in dims else n for d, n in enumerate(ids.shape)] if keepdim else shape)
-
-    return reduction
-
-
-def _vector_norm(
-    s: Scalars, ids: Tensor, order: float | int = 2, dim: Any = None, keepdim: bool = False, **kwargs: Any
-) -> Tensor:
-    if order != 2:
-        raise NotImplementedError(f"a norm of order {order}")
-    return _over(_norm_of)(s, ids, dim, keepdim)
-
-
-def _product_of(s: Scalars, nodes: Sequence[int]) -> int:
-    return _tree(lambda a, b: s.apply("mul", a, b), [_number(s, n) for n in nodes], s.constant(1.0))
-
-
-def _matrix_product(s: Scalars, a: Tensor, b: Tensor) -> Tensor:
-    rows, columns = ([[_number(s, n) for n in row] for row in m.tolist()] for m in (a, b.T))
-    out = [[_sum_of(s, [s.apply("mul", x, y) for x, y in zip(r, c, strict=True)]) for c in columns] for r in rows]
-    return torch.tensor(out, dtype=torch.int64).reshape(len(rows), len(columns))
-
-
-def _batched_product(s: Scalars, a: Tensor, b: Tensor) -> Tensor:
-    return torch.stack([_matrix_product(s, x, y) for x, y in zip(a, b, strict=True)])
-
-
-def _all_of(s: Scalars, nodes: Sequence[int]) -> int:
-    return _tree(lambda a, b: s.apply("and", a, b), [_truth(s, n) for n in nodes], s.constant(True))
-
-
-def _any_of(s: Scalars, nodes: Sequence[int]) -> int:
-    return _tree(lambda a, b: s.apply("or", a, b), [_truth(s, n) for n in nodes], s.constant(False))
-
-
-REDUCTIONS: dict[str, Callable[..., Tensor]] = {
-    "sum": _over(_sum_of),
-    "mean": _over(_mean_of),
-    "prod": _over(_product_of),
-    "amax": _over(lambda s, nodes: _tree(lambda a, b: _maximum(s, a, b), nodes, s.constant(-math.inf))),
-    "amin": _over(lambda s, nodes: _tree(lambda a, b: _minimum(s, a, b), nodes, s.constant(math.inf))),
-    "all": _over(_all_of),
-    "any": _over(_any_of),
-    "linalg_vector_norm": _vector_norm,
-    "mm": _matrix_product,
-    "bmm": _batched_product,
-    "dot": lambda s, a, b: _matrix_product(s, a[None], b[:, None])[0, 0],
-    "mv": lambda s, a, b: _matrix_product(s, a, b[:, None])[:, 0],
-    "addmm": lambda s, c, a, b: _shifted(s, c, _matrix_product(s, a, b)),
-}
-
-
-def _shifted(s: Scalars, c: Tensor, product: Tensor) -> Tensor:
-    pairs = zip(c.expand(product.shape).reshape(-1).tolist(), product.reshape(-1).tolist(), strict=True)
-    return torch.tensor([s.apply("add", a, b) for a, b in pairs], dtype=torch.int64).reshape(product.shape)

@@ -23,7 +23,8 @@ from torch._decomp import core_aten_decompositions, get_decompositions
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .rules import ELEMENTWISE, MOVES, REDUCTIONS, SHAPED
+from .aggregates import REDUCTIONS
+from .rules import ELEMENTWISE, MOVES, SHAPED
 from .scalars import Program, Scalars, TooLong
 from .storages import Storages, Symbol, solid
 
@@ -72,8 +73,9 @@ def trace(
     except Exception as error:  # also a use of an operation that its rule did not foresee: the eager engine runs it
         kind = "" if isinstance(error, _Unknown) else f"{type(error).__name__}: "
         line = _line_of(traceback.extract_tb(error.__traceback__))
+        notes = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
         message = f"{what} does not trace: {kind}{(str(error).splitlines() or ['?'])[0]} {line}"
-        raise NotTraceable(message.rstrip()) from error
+        raise NotTraceable(message.rstrip() + notes) from error
 
 
 @lru_cache(maxsize=1)
@@ -248,7 +250,7 @@ class _Watcher(TorchDispatchMode):
         """A Python number as a node; None and dtypes as they are."""
         return self.scalars.constant(value) if isinstance(value, (bool, int, float)) else value
 
-    def _reduced(self, name: str, args: tuple, kwargs: dict, target: Any) -> Tensor:
+    def _reduced(self, name: str, args: tuple, kwargs: dict, target: Any) -> Tensor | list[Tensor]:
         numbers = [self._numbers(a, target) if isinstance(a, (Symbol, Tensor)) else a for a in args]
         return REDUCTIONS[name](self.scalars, *numbers, **kwargs)
 
