@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from .calculus import grad
-from .kernels import Kernel
-from .noise import Choice, Noise, Normal
+from .kernels import Derived, Kernel
+from .noise import Choice, Normal
 from .observables import Observable
 
 __all__ = ["Antithetic", "Controlled", "antithetic", "averaged", "controlled", "linearised"]
@@ -28,32 +28,12 @@ _STEP = 1e-5  # of the central differences behind A_k; any A_k leaves the mean o
 
 
 @dataclass(frozen=True, eq=False)
-class Controlled:
+class Controlled(Derived):
     """A kernel and its linearisation along a path; see ``linearised``."""
 
     kernel: Kernel
     path: Tensor
     slopes: Tensor
-
-    @property
-    def noise(self) -> Noise:
-        """The kernel's."""
-        return self.kernel.noise
-
-    @property
-    def substeps(self) -> int:
-        """The kernel's."""
-        return self.kernel.substeps
-
-    @property
-    def dt(self) -> float:
-        """The kernel's."""
-        return self.kernel.dt
-
-    @property
-    def name(self) -> str:
-        """The kernel's."""
-        return self.kernel.name
 
     def init(self, x0: Tensor) -> tuple[int, Tensor, Tensor]:
         """Steps done, the iterate, xi."""
@@ -141,25 +121,10 @@ def controlled(phi: Observable) -> Observable:
 
 # ----------------------------------------------------------------- antithetic pairs
 @dataclass(frozen=True)
-class Antithetic:
+class Antithetic(Derived):
     """Two copies of a kernel, on z and on −z; see ``antithetic``."""
 
     kernel: Kernel
-
-    @property
-    def noise(self) -> Noise:
-        """The kernel's."""
-        return self.kernel.noise
-
-    @property
-    def substeps(self) -> int:
-        """The kernel's."""
-        return self.kernel.substeps
-
-    @property
-    def dt(self) -> float:
-        """The kernel's."""
-        return self.kernel.dt
 
     @property
     def name(self) -> str:

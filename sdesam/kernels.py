@@ -19,7 +19,7 @@ from .noise import Noise, Normal
 from .oracles import Oracle, require_oracle
 from .validation import require_count, require_nonnegative, require_positive
 
-__all__ = ["Coupled", "Kernel", "Optimizer", "Subcycled", "coupled", "optimizer", "subcycle"]
+__all__ = ["Coupled", "Derived", "Kernel", "Optimizer", "Subcycled", "coupled", "optimizer", "subcycle"]
 
 
 _PROBE_BITS = 0x9E3779B9  # any number: a probe's noise decides nothing
@@ -155,17 +155,38 @@ def _require_bound(update: Callable[..., Tensor], name: str) -> None:
 
 
 # ----------------------------------------------------------------- one kernel, r times a step
+class Derived:
+    """A kernel made of one other, whose noise, clock and name it has unless it says otherwise."""
+
+    kernel: Kernel
+
+    @property
+    def noise(self) -> Noise:
+        """The kernel's."""
+        return self.kernel.noise
+
+    @property
+    def substeps(self) -> int:
+        """The kernel's."""
+        return self.kernel.substeps
+
+    @property
+    def dt(self) -> float:
+        """The kernel's."""
+        return self.kernel.dt
+
+    @property
+    def name(self) -> str:
+        """The kernel's."""
+        return self.kernel.name
+
+
 @dataclass(frozen=True)
-class Subcycled:
+class Subcycled(Derived):
     """r small steps of a kernel counted as one; see ``subcycle``."""
 
     kernel: Kernel
     r: int
-
-    @property
-    def noise(self) -> Noise:
-        """The noise of one small step."""
-        return self.kernel.noise
 
     @property
     def substeps(self) -> int:

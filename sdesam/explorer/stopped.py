@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..kernels import Kernel
-from ..noise import Noise
+from ..kernels import Derived, Kernel
 
 __all__ = ["FARTHEST", "Stopped"]
 
@@ -18,7 +17,7 @@ FARTHEST = 1e6  # beyond, a particle counts as diverged
 
 
 @dataclass(frozen=True)
-class Stopped:
+class Stopped(Derived):
     """A planar kernel, looked at once a step of its clock, as the page does.
 
     The state is (x, substeps since the last look, 1 inside or 0 outside).  Without a box nothing stops.  Beyond 1e6 the
@@ -32,26 +31,6 @@ class Stopped:
 
     kernel: Kernel
     box: tuple[float, float, float, float] | None
-
-    @property
-    def noise(self) -> Noise:
-        """The kernel's."""
-        return self.kernel.noise
-
-    @property
-    def substeps(self) -> int:
-        """The kernel's."""
-        return self.kernel.substeps
-
-    @property
-    def dt(self) -> float:
-        """The kernel's."""
-        return self.kernel.dt
-
-    @property
-    def name(self) -> str:
-        """The kernel's."""
-        return self.kernel.name
 
     def init(self, x0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Starts outside the box never move."""
