@@ -15,7 +15,7 @@ from .conclusions import Order, powers_of, second_powers_of
 from .fluctuations import fluctuation_order
 from .kernels import optimizer, unwrap
 from .leading_constants import LeadingConstant, follows_gradient, leading_constant
-from .noise import Normal
+from .noise import Choice, Normal
 from .one_step import modified_equation
 from .oracles import ExactOracle, Oracle
 from .orders import WeakOrders, weak_order
@@ -67,6 +67,7 @@ def order_of(
             raise ValueError(f"observable {name} needs d > {found[1]}, got d = {len(start)}.")
     g, update = setting.oracle(len(start)), unwrap(setting.update())[0]
     f = setting.scene.landscape
+    _require_all_batches(g)
     sde, rho = _model(update, model), update is not sgd and rho_scale > 0
     powers = powers_of(rho_power, rho=rho)
     phis = {name: observable_named(name, f) for name in observables}
@@ -89,6 +90,18 @@ def order_of(
     pair_at = partial(_pair, update, g, sde, rho_scale, rho_power)
     S = fluctuation_order(pair_at, etas, x0=start, horizon=horizon, estimator=estimator, powers=powers)
     return Answer(orders, rho_power, S, predicted)
+
+
+def _require_all_batches(g: Oracle) -> None:
+    """An SDE made of some of the minibatches has their error, which does not vanish with eta."""
+    try:
+        if isinstance(g.noise, Choice):
+            g.noise.nodes()
+    except ValueError as error:
+        raise ValueError(
+            f"--batch-size {g.noise.B} of {g.noise.N} data has more than 10,000 minibatches, and sampling them would "
+            "leave an error of the model that no eta removes: take a smaller batch for weak-order."
+        ) from error
 
 
 def _require_shared_noise(g: Oracle, sde: SDE, model: str) -> None:
