@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.utils import _pytree as pytree
 
 from .eager import UNIT
 from .lanes import SLOT
@@ -106,12 +107,12 @@ def _stepped(model: Model, state: list[Rounded], streams: Streams, clock: np.nda
 
 def _draws(model: Model, streams: Streams, kind: np.dtype) -> list[Rounded]:
     dtype = torch.float64 if kind == np.float64 else torch.float32
-    drawn = [noise.draw(streams.bits, dtype).reshape(UNIT, -1)[_EVERY].T for noise in model.noise]
+    drawn, _ = pytree.tree_flatten([noise.draw(streams.bits, dtype) for noise in model.noise])
     bound = _NORMALS * float(np.finfo(kind).eps) / 2
     return [
         Rounded.of(column.double().numpy(), bound) if t.is_floating_point() else Rounded.of(column.numpy())
         for t in drawn
-        for column in t
+        for column in t.reshape(UNIT, -1)[_EVERY].T
     ]
 
 
