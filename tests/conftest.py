@@ -10,7 +10,7 @@ from jaxtyping import install_import_hook
 
 _PACKAGE = Path(__file__).parents[1] / "sdesam"
 _WRITERS = (
-    "aggregates", "circular", "draws", "formats", "functions", "lanes", "lists", "printer", "reductions",
+    "aggregates", "circular", "draws", "formats", "functions", "lanes", "lists", "printer", "programs", "reductions",
     "rounding", "rows", "rules", "runtime", "scalars", "trace", "vectors",
 )  # fmt: skip
 _CHECKED = [f"sdesam.{p.stem}" for p in _PACKAGE.glob("[!_]*") if p.stem != "engine"]

@@ -24,9 +24,9 @@ from .members import size_of
 from .models import Model
 from .native import Code, compiled
 from .printer import module_of, numbers_of
+from .programs import Program
 from .reductions import EXITS, row_length
 from .runtime import DRIVE, runtime_module
-from .scalars import Program
 from .streams import Streams, seed_hash
 from .sums import Bins, folded, moments_of
 from .trace import NotTraceable

@@ -20,7 +20,7 @@ from ..noise import Noise, Normal
 from ..observables import asked
 from .checks import PRECISIONS, compare_with, far_draws, points_around, with_far
 from .members import Form, Part, Stepper, factors_of, joined, parts_of, size_of, stepper_of
-from .scalars import Program
+from .programs import Program
 from .streams import Streams
 from .trace import NotTraceable, trace
 

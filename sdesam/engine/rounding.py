@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .scalars import COMPARISONS, Program
+from .programs import COMPARISONS, Program
 
 __all__ = ["Rounded", "evaluate_rounded"]
 

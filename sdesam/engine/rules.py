@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from .scalars import COMPARISONS, TRANSCENDENTAL, Scalars
+from .programs import COMPARISONS, TRANSCENDENTAL
+from .scalars import Scalars
 
 __all__ = ["ELEMENTWISE", "MOVES", "SHAPED", "maximum", "minimum", "number", "truth"]
 
