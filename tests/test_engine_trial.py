@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sdesam as ss
-from sdesam.engine import choice, cpu, native
+from sdesam.engine import choice, compilation, native
 from sdesam.engine.models import model_of
 from sdesam.engine.printer import module_of
 from sdesam.engine.rounding import Rounded, evaluate_rounded
@@ -73,7 +73,7 @@ def test_a_changed_instruction_is_found(name, tmp_path):
     kernel, watched = PLANTED[name]
     model = model_of(kernel, X, watched, {})
     text, slots = module_of(model, 64)
-    numbers = cpu.Fused.of(model, T).numbers
+    numbers = compilation.Fused.of(model, T).numbers
     whole = native.compiled(("whole",), lambda: (text, slots), tmp_path)
     require_agreement(model, whole, numbers)
     missed = []
@@ -90,7 +90,7 @@ def test_a_changed_instruction_is_found(name, tmp_path):
 @pytest.mark.parametrize(("dtype", "relative"), [(T, 1e-12), (torch.float32, 1e-2)])
 def test_a_constant_that_is_off_is_found(dtype, relative):
     model = model_of(SAM, X.to(dtype), WATCH, {})
-    found = cpu.Fused.of(model, dtype)
+    found = compilation.Fused.of(model, dtype)
     for i in range(len(model.members[0].step.constants)):
         constants = found.numbers.constants.copy()
         constants[i] *= 1 + relative
@@ -103,9 +103,9 @@ def test_miscompiled_code_is_not_used_and_the_reason_is_kept(tmp_path, monkeypat
         text, slots = module_of(model, bits)
         return mutated(text, 40), slots
 
-    monkeypatch.setattr(cpu, "_KEPT", {})
+    monkeypatch.setattr(compilation, "_KEPT", {})
     monkeypatch.setenv("SDESAM_CACHE", str(tmp_path))
-    monkeypatch.setattr(cpu, "module_of", wrong)
+    monkeypatch.setattr(compilation, "module_of", wrong)
     monkeypatch.setattr(choice, "COMPILING", 0.0)
     run = partial(ss.simulate, SAM, X, steps=3, n=100, observables=WATCH)
     for _ in range(2):  # the second time from the file
@@ -118,8 +118,8 @@ def test_miscompiled_code_is_not_used_and_the_reason_is_kept(tmp_path, monkeypat
 
 def test_code_is_tried_once(monkeypatch):
     tried = []
-    monkeypatch.setattr(cpu, "_KEPT", {})
-    monkeypatch.setattr(cpu, "require_agreement", lambda *a: tried.append(1))
+    monkeypatch.setattr(compilation, "_KEPT", {})
+    monkeypatch.setattr(compilation, "require_agreement", lambda *a: tried.append(1))
     for eta in (0.05, 0.06):
-        cpu.Fused.of(model_of(replace(SAM, eta=eta), X, WATCH, {}), T)
+        compilation.Fused.of(model_of(replace(SAM, eta=eta), X, WATCH, {}), T)
     assert len(tried) == 1
