@@ -25,7 +25,8 @@ import torch
 
 import sdesam as ss
 from sdesam.datasets import tanh_network_data
-from sdesam.engine.cpu import Fused, fused_moments
+from sdesam.engine.compilation import Fused
+from sdesam.engine.cpu import fused_moments
 from sdesam.engine.models import model_of
 from sdesam.engine.native import compiled
 from sdesam.engine.printer import module_of

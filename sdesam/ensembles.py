@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from .engine.choice import fused_or_reason, short_run
-from .engine.cpu import Fused, UndefinedObservable, fused_moments
+from .engine.compilation import Fused
+from .engine.cpu import UndefinedObservable, fused_moments
 from .engine.eager import UNIT, Block, Start, blocks, visit
 from .engine.progress import reporting
 from .engine.streams import Streams

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from .engine.choice import short_run
-from .engine.cpu import Fused, fused_exits
+from .engine.compilation import Fused
+from .engine.cpu import fused_exits
 from .engine.eager import blocks, visit
 from .ensembles import Cloud, Engine, Points, common_start, fused_or_note, part_of, prepare
 from .kernels import Kernel

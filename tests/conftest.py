@@ -10,8 +10,8 @@ from jaxtyping import install_import_hook
 
 _PACKAGE = Path(__file__).parents[1] / "sdesam"
 _WRITERS = (
-    "aggregates", "circular", "draws", "formats", "functions", "lanes", "lists", "printer", "reductions", "rows",
-    "rules", "runtime", "scalars", "trace", "vectors",
+    "aggregates", "circular", "draws", "formats", "functions", "lanes", "lists", "powers", "printer", "programs",
+    "reductions", "rounding", "rows", "rules", "runtime", "scalars", "trace", "vectors",
 )  # fmt: skip
 _CHECKED = [f"sdesam.{p.stem}" for p in _PACKAGE.glob("[!_]*") if p.stem != "engine"]
 _CHECKED += [f"sdesam.engine.{p.stem}" for p in (_PACKAGE / "engine").glob("[!_]*.py") if p.stem not in _WRITERS]

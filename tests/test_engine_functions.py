@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import sdesam as ss
-from sdesam.engine.cpu import Fused, fused_values
+from sdesam.engine.compilation import Fused
+from sdesam.engine.cpu import fused_values
 from sdesam.engine.models import model_of
 from sdesam.engine.streams import Streams
 from sdesam.noise import Choice, Normal, Product, ThreePoint, TwoPoint

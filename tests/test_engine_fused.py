@@ -11,7 +11,7 @@ from scipy.special import ndtr
 
 import sdesam as ss
 from sdesam.controls import antithetic, averaged, controlled, linearised
-from sdesam.engine import choice, cpu, native
+from sdesam.engine import choice, compilation, cpu, native
 from sdesam.engine.choice import fused_or_reason
 from sdesam.theory import linear
 from sdesam.theory import monzio_compagnoni2023 as mc23
@@ -248,23 +248,23 @@ def test_long_lists_are_refused_with_their_length(monkeypatch):
 
 def test_a_sweep_compiles_once(tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(cpu, "_KEPT", {})
+    monkeypatch.setattr(compilation, "_KEPT", {})
     monkeypatch.setenv("SDESAM_CACHE", str(tmp_path))
-    monkeypatch.setattr(cpu, "module_of", lambda *a: written.append(1) or module_of(*a))
+    monkeypatch.setattr(compilation, "module_of", lambda *a: written.append(1) or module_of(*a))
     for i in range(4):
-        assert isinstance(fused_or_reason(sam(0.01 + 0.003 * i, 0.11 + 0.07 * i), X, WATCH, {}), cpu.Fused)
+        assert isinstance(fused_or_reason(sam(0.01 + 0.003 * i, 0.11 + 0.07 * i), X, WATCH, {}), compilation.Fused)
     assert len(written) == 1
-    cpu._KEPT.clear()
+    compilation._KEPT.clear()
     fused_or_reason(sam(), X, WATCH, {})
     assert len(written) == 1  # from the file
 
 
-module_of = cpu.module_of
+module_of = compilation.module_of
 
 
 def test_broken_and_foreign_files_are_compiled_again(tmp_path):
     found = fused_or_reason(sam(), X, WATCH, {})
-    key, write = ("a key",), lambda: cpu.module_of(found.model, 64)
+    key, write = ("a key",), lambda: compilation.module_of(found.model, 64)
     assert not native.compiled(key, write, tmp_path).cached
     assert native.compiled(key, write, tmp_path).cached
     (path,) = tmp_path.glob("*.o")
@@ -279,7 +279,7 @@ def test_broken_and_foreign_files_are_compiled_again(tmp_path):
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path):
     found = fused_or_reason(sam(), X, WATCH, {})
     (tmp_path / "file").write_text("")
-    assert not native.compiled(("b",), lambda: cpu.module_of(found.model, 64), tmp_path / "file").cached
+    assert not native.compiled(("b",), lambda: compilation.module_of(found.model, 64), tmp_path / "file").cached
 
 
 def test_an_inside_that_is_no_boolean_is_refused():

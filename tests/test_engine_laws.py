@@ -13,7 +13,7 @@ import torch
 from scipy import stats
 
 import sdesam as ss
-from sdesam.engine import cpu, native
+from sdesam.engine import compilation, cpu, native
 from sdesam.engine.models import model_of
 from sdesam.noise import Normal
 
@@ -87,7 +87,7 @@ def test_normals_fill_bins_tails_and_moments_as_they_should(n, dtype):
 
 
 def test_a_million_normals_pass_kolmogorov_and_smirnov():
-    found = cpu.Fused.of(cpu_model(FRESH), T)
+    found = compilation.Fused.of(cpu_model(FRESH), T)
     values = cpu.fused_values(found, _zeros, range(500_000), saved=np.array([0, 1]), seed=5)[1, 1:]
     assert stats.kstest(values.reshape(-1), "norm").pvalue > 1e-4
     assert stats.kstest(values.reshape(-1) * 1.01, "norm").pvalue < 1e-4  # it would see one percent
@@ -103,7 +103,7 @@ def _zeros(first, rows, streams):
 
 def test_streams_of_other_seeds_replicates_and_steps_are_uncorrelated():
     """21 correlations of 200,000 pairs: the largest exceeds 4.5/√n with probability 1e-4."""
-    found, n = cpu.Fused.of(cpu_model(FRESH), T), 200_000
+    found, n = compilation.Fused.of(cpu_model(FRESH), T), 200_000
     saved = np.arange(3)
     one, two, far = (
         cpu.fused_values(found, _zeros, range(n), saved=saved, seed=s)[1:, 1:].reshape(4, n) for s in (7, 8, 7 + 2**32)
@@ -165,7 +165,7 @@ def test_processors_without_the_wide_instructions_get_the_same_numbers(processor
     machine = llvm.Target.from_default_triple().create_target_machine(cpu=processor, opt=2, jit=True)
     monkeypatch.setattr(native, "_machine", lambda: (machine, processor))
     monkeypatch.setenv("SDESAM_CACHE", str(tmp_path))
-    monkeypatch.setattr(cpu, "_KEPT", {})
+    monkeypatch.setattr(compilation, "_KEPT", {})
     agree(*both(SAM, X, observables={"f": F}))
     assert len(list(tmp_path.glob("*.o"))) == 1  # it was compiled here
 
@@ -174,7 +174,7 @@ def test_a_run_that_is_stopped_while_it_writes_leaves_a_cache_that_works(monkeyp
     def stopped(*a):
         raise KeyboardInterrupt
 
-    write = partial(cpu.module_of, cpu_model(SAM), 64)
+    write = partial(compilation.module_of, cpu_model(SAM), 64)
     with monkeypatch.context() as patch:
         patch.setattr(native.os, "replace", stopped)
         with pytest.raises(KeyboardInterrupt):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sdesam as ss
-from sdesam.engine import cpu, native
+from sdesam.engine import compilation, cpu, native
 from sdesam.engine.models import model_of
 from sdesam.engine.scalars import Scalars
 from sdesam.engine.trace import NotTraceable, trace
@@ -66,7 +66,7 @@ def table(phis, x):
     """Several, a row each."""
     x = torch.as_tensor(x)
     kernel = Made(lambda x, z: x, Normal(0))
-    found = cpu.Fused.of(model_of(kernel, torch.full(x.shape[1:], 0.7, dtype=x.dtype), phis, {}), x.dtype)
+    found = compilation.Fused.of(model_of(kernel, torch.full(x.shape[1:], 0.7, dtype=x.dtype), phis, {}), x.dtype)
 
     def start(first, rows, streams):
         return x[torch.arange(first, first + rows).clamp(max=len(x) - 1)]
@@ -122,7 +122,7 @@ def test_a_step_may_return_truth_values():
 
 
 def test_true_is_not_one_to_the_memo(monkeypatch):
-    monkeypatch.setattr(cpu, "_KEPT", type(cpu._KEPT)())
+    monkeypatch.setattr(compilation, "_KEPT", type(compilation._KEPT)())
     for high, low in ((1.0, 0.0), (True, False)):
         agree(flagged(high, low))
         agree(Made(walk), observables={"o": lambda x, high=high, low=low: torch.where(x[..., 0] > 0.5, high, low)})
@@ -131,15 +131,15 @@ def test_true_is_not_one_to_the_memo(monkeypatch):
 
 
 def test_the_memo_finds_nan_and_is_bounded(monkeypatch):
-    monkeypatch.setattr(cpu, "_KEPT", type(cpu._KEPT)())
+    monkeypatch.setattr(compilation, "_KEPT", type(compilation._KEPT)())
     watched = {"o": lambda x: torch.where(x[..., 0] > -99, x[..., 0], NAN)}
     for _ in range(3):
-        cpu.Fused.of(model_of(Made(walk), X, watched, {}), T)
-    assert len(cpu._KEPT) == 1
-    monkeypatch.setattr(cpu, "_MOST_KEPT", 2)
+        compilation.Fused.of(model_of(Made(walk), X, watched, {}), T)
+    assert len(compilation._KEPT) == 1
+    monkeypatch.setattr(compilation, "_MOST_KEPT", 2)
     for d in range(1, 5):
-        cpu.Fused.of(model_of(Made(walk), torch.ones(d, dtype=T), FIRST, {}), T)
-    assert len(cpu._KEPT) == 2
+        compilation.Fused.of(model_of(Made(walk), torch.ones(d, dtype=T), FIRST, {}), T)
+    assert len(compilation._KEPT) == 2
 
 
 # ----------------------------------------------------------------- subclasses
@@ -314,7 +314,7 @@ def test_a_table_shorter_than_the_indices_is_refused():
     table = torch.arange(100, dtype=T) ** 2
     kernel = Made(lambda x, z: 0.5 * x + table[z] * 1e-3, Choice(103, 1, replace=True))
     with pytest.raises(NotTraceable, match="103 indices .* table of 100 entries"):
-        cpu.Fused.of(model_of(kernel, X[:1], FIRST, {}), T)
+        compilation.Fused.of(model_of(kernel, X[:1], FIRST, {}), T)
 
 
 def nobody():
@@ -325,7 +325,7 @@ def test_without_a_home_there_is_a_cache_elsewhere_or_none(monkeypatch):
     for name in ("SDESAM_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(native.Path, "home", nobody)
-    monkeypatch.setattr(cpu, "_KEPT", type(cpu._KEPT)())
+    monkeypatch.setattr(compilation, "_KEPT", type(compilation._KEPT)())
     assert native.cache_folder() is None
     agree(Made(walk), steps=2, n=10)
 
@@ -347,7 +347,7 @@ def test_no_unfinished_file_stays(tmp_path, monkeypatch):
 def test_the_two_parts_of_a_reciprocal():
     for b in (49.0, -3.0, 2.0, 0.1):
         for dtype in (np.float64, np.float32):
-            high, low = cpu.reciprocal(b, np.dtype(dtype))
+            high, low = compilation.reciprocal(b, np.dtype(dtype))
             error = abs((Fraction(float(high)) + Fraction(float(low))) * Fraction(float(dtype(b))) - 1)
             assert error < Fraction(2) ** (-100 if dtype is np.float64 else -45)
             assert high * low > 0

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .programs import Program
 from .reference import evaluate
-from .scalars import Program
 from .trace import NotTraceable
 
 __all__ = ["PRECISIONS", "compare_with", "far_draws", "points_around", "with_far"]

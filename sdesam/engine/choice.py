@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..kernels import Kernel
-from .cpu import Fused
+from .compilation import Fused
 from .models import Model, model_of
 from .native import cache_folder
 from .trace import NotTraceable

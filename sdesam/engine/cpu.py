@@ -5,10 +5,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from functools import lru_cache
-from threading import Lock
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,125 +14,25 @@ import torch
 from torch import Tensor
 
 from ..folds import Tree, nodes_of
-from ..noise import Choice
 from ..statistics import Moments
+from .compilation import Fused
 from .eager import UNIT, Start
 from .lanes import SLOT
-from .members import size_of
-from .models import Model
-from .native import Code, compiled
-from .printer import ARRAYS, module_of, numbers_of
+from .native import compiled
+from .printer import numbers_of
 from .reductions import EXITS, row_length
 from .runtime import DRIVE, runtime_module
-from .scalars import Program
 from .streams import Streams, seed_hash
 from .sums import Bins, folded, moments_of
-from .trace import NotTraceable
+from .trial import aligned, run_unit
 
-__all__ = ["Fused", "UndefinedObservable", "fused_exits", "fused_moments", "fused_values"]
+__all__ = ["UndefinedObservable", "fused_exits", "fused_moments", "fused_values"]
 
 _WINDOW_BYTES = 2**19  # values of a unit kept between two reductions: half of a core's second cache
 _NUMBERS = 2**23  # of a call's result: 64 MB
 _WORK = 2**35  # operations of a call
 _MOST_UNITS = 64  # units of one call: sums of that many are in memory at once
 _PARALLEL = 4  # nodes in flight for each thread
-
-
-@dataclass(frozen=True, eq=False)
-class Fused:
-    """A compiled model with its numbers.
-
-    Attributes
-    ----------
-    model : the lists
-    code : machine code of its ``run``
-    dtype : float64 or float32
-    constants, tables, clock, shares, scales : what the code reads at run time
-    """
-
-    model: Model
-    code: Code
-    dtype: np.dtype
-    constants: np.ndarray
-    tables: np.ndarray
-    clock: np.ndarray
-    shares: np.ndarray
-    scales: np.ndarray
-
-    @classmethod
-    def of(cls, model: Model, dtype: torch.dtype) -> Fused:
-        """Compile, or take from the caches, the code of a model.
-
-        Raises
-        ------
-        NotTraceable
-            When an index of the noise may lie outside of a table: the code would read what is not its own.
-        """
-        require_tables(model)
-        kind = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
-        bits = 8 * kind.itemsize
-        key = model.structure, bits
-        code = _kept(key, lambda: compiled(key, lambda: module_of(model, bits)))
-        programs = [*(m.step for m in model.members), model.observe]
-        shares = np.array([m.share for m in model.members], np.int64)
-        with np.errstate(over="ignore"):
-            return cls(
-                model,
-                code,
-                kind,
-                np.array([c for p in programs for c in _constants(p, kind)] or [0.0]).astype(kind),
-                np.array([v for p in programs for t in p.tables for v in t] or [0.0]).astype(kind),
-                np.ascontiguousarray(model.clock.numpy(), kind),
-                shares,
-                np.sqrt(shares).astype(kind),
-            )
-
-
-def require_tables(model: Model) -> None:
-    """Raise ``NotTraceable`` where a table is shorter than the range of a noise's indices."""
-    bounds = [f.N if isinstance(f, Choice) else 0 for f in model.noise for _ in range(size_of(f))]
-    for member in model.members:
-        inputs = [*(0 for _ in member.states), *(bounds[k] for k in member.noises)]
-        for op, args in member.step.nodes:
-            if op == "table":
-                source, length = member.step.nodes[args[0]], len(member.step.tables[args[1]])
-                if source[0] == "input" and inputs[source[1][0]] > length:
-                    raise NotTraceable(f"one of {inputs[source[1][0]]} indices is taken of a table of {length} entries")
-
-
-def _constants(program: Program, kind: np.dtype) -> list[float]:
-    """The lifted constants, and then the reciprocals of those that divide."""
-    pairs = [reciprocal(program.constants[k], kind) for k in program.divisors]
-    return [*program.constants, *(part for pair in pairs for part in pair)]
-
-
-def reciprocal(b: float, kind: np.dtype) -> tuple[float, float]:
-    """1/b for the rounded b as high + low, two numbers of one sign.
-
-    The quotient is then a high + a low with one rounding at the end: right but for one in about 2^50 of a.  Of one
-    sign, so that an infinite a gives an infinity; for that high is below 1/b in size even where 1/b is exact.
-    """
-    exact = 1 / Fraction(float(kind.type(b)))
-    high = kind.type(float(exact))
-    if abs(Fraction(float(high))) >= abs(exact):
-        high = np.nextafter(high, kind.type(0))
-    return float(high), float(kind.type(float(exact - Fraction(float(high)))))
-
-
-_MOST_KEPT = 256
-_KEPT: dict[tuple, Code] = {}  # code of this process, the latest used last: a memo, it changes no result
-_KEEPING = Lock()
-
-
-def _kept(key: tuple, make: Callable[[], Code]) -> Code:
-    with _KEEPING:
-        code = _KEPT.pop(key, None)
-    code = code or make()
-    with _KEEPING:
-        _KEPT[key] = code
-        while len(_KEPT) > _MOST_KEPT:
-            del _KEPT[next(iter(_KEPT))]
-    return code
 
 
 @lru_cache(maxsize=1)
@@ -238,8 +136,9 @@ def _undefined(fused: Fused, start: Start, unit: range, names: Sequence[str], k:
 
 
 def _require_prepared(fused: Fused, saved: np.ndarray) -> None:
-    needed, rows = int(saved[-1]) * fused.model.substeps, len(fused.clock)
-    if fused.clock.shape[1] and needed >= rows:
+    needed, clock = int(saved[-1]) * fused.model.substeps, fused.numbers.clock
+    rows = len(clock)
+    if clock.shape[1] and needed >= rows:
         raise ValueError(
             f"steps must be at most {(rows - 1) // fused.model.substeps}, for which the kernel is prepared."
         )
@@ -302,11 +201,10 @@ def _run_units(
     bins = bins or Bins.of(("",) * K, {})
     out = np.zeros((units, len(saved), EXITS if exits else row_length(K, len(bins.edges))))
     memory = {
-        "constants": fused.constants, "tables": fused.tables, "clock": fused.clock,
-        "shares": fused.shares, "scales": fused.scales, "start": starts, "rng_start": generators, "out": out,
+        **vars(fused.numbers), "start": starts, "rng_start": generators, "out": out,
         "edges": bins.edges, "bounds": bins.bounds,
-        "state": _aligned(state_bytes), "rng": _aligned(16 * UNIT), "mask": _aligned(8 * UNIT),
-        "values": _aligned(8 * UNIT * window * (1 + K)), "scratch": _aligned(SLOT * fused.code.slots),
+        "state": aligned(state_bytes), "rng": aligned(16 * UNIT), "mask": aligned(8 * UNIT),
+        "values": aligned(8 * UNIT * window * (1 + K)), "scratch": aligned(SLOT * fused.code.slots),
     }  # fmt: skip
     numbers = {
         "run": fused.code.address("run"), "first": first * UNIT, "hashed": _signed(seed_hash(seed)), "units": units,
@@ -328,13 +226,6 @@ def _signed(value: int) -> int:
     return value - 2**64 if value >= 2**63 else value
 
 
-def _aligned(size: int) -> np.ndarray:
-    """Bytes that start at a multiple of 4,096."""
-    raw = np.empty(size + 4096, np.uint8)
-    skip = -raw.ctypes.data % 4096
-    return raw[skip : skip + size]
-
-
 def _state_of(fused: Fused, x0: Tensor) -> np.ndarray:
     return np.ascontiguousarray(fused.model.initial(x0).numpy(), fused.dtype)
 
@@ -354,20 +245,11 @@ def fused_values(fused: Fused, start: Start, replicates: range, *, saved: np.nda
 
     For paths and for tests: memory grows with replicates and steps.
     """
-    kinds = [ctypes.c_void_p] * len(ARRAYS) + [ctypes.c_int64] * 4
-    run = ctypes.CFUNCTYPE(None, *kinds)(fused.code.address("run"))
-    rows = len(fused.model.observe.outputs)
+    rows, substeps, every = len(fused.model.observe.outputs), fused.model.substeps, _interval(saved)
     found = []
     for first in range(replicates.start, replicates.stop, UNIT):
         states, generators = _starts(fused, start, first // UNIT, 1, seed)
-        begin, rest = _aligned(8 * UNIT * rows), _aligned(8 * UNIT * rows * max(1, len(saved) - 1))
-        arrays = {
-            "constants": fused.constants, "tables": fused.tables, "clock": fused.clock, "shares": fused.shares,
-            "scales": fused.scales, "state": states, "rng": generators, "scratch": _aligned(SLOT * fused.code.slots),
-        }  # fmt: skip
-        for values, saves, every in ((begin, 1, 0), (rest, len(saved) - 1, _interval(saved))):
-            arrays["values"] = values
-            run(*(arrays[name].ctypes.data for name in ARRAYS), saves, every, fused.model.substeps, 0)
-        values = np.concatenate([begin.view(np.float64), rest.view(np.float64)]).reshape(-1, rows, UNIT)
-        found.append(values[: len(saved), :, : replicates.stop - first])
+        run = partial(run_unit, fused.code, fused.numbers, states, generators, rows=rows, substeps=substeps)
+        values = np.concatenate([run(saves=1, every=0), run(saves=len(saved) - 1, every=every)])
+        found.append(values[:, :, : replicates.stop - first])
     return np.concatenate(found, axis=2)

@@ -12,7 +12,7 @@ from llvmlite import ir
 
 from .functions import FUNCTIONS
 from .lanes import FAST, Group
-from .scalars import COMPARISONS, TRANSCENDENTAL, Program
+from .programs import COMPARISONS, TRANSCENDENTAL, Program
 from .vectors import INT64, Vector, call, choose, fma, root
 
 __all__ = ["TOGETHER", "ListPrinter", "stored_constants"]

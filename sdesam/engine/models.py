@@ -20,7 +20,7 @@ from ..noise import Noise, Normal
 from ..observables import asked
 from .checks import PRECISIONS, compare_with, far_draws, points_around, with_far
 from .members import Form, Part, Stepper, factors_of, joined, parts_of, size_of, stepper_of
-from .scalars import Program
+from .programs import Program
 from .streams import Streams
 from .trace import NotTraceable, trace
 
@@ -61,6 +61,7 @@ class Model:
     observe : list from the state and the clock's row to (position is finite, phi_1, .., phi_K)
     initial : maps starts (rows, d) to the state, one row a number, ``(numbers, rows)``
     clock : numbers that belong to a step, a row for each draw from 0 on; most models have no column
+    near : the start (d,) that it was traced near
     """
 
     members: tuple[Member, ...]
@@ -69,6 +70,7 @@ class Model:
     observe: Program
     initial: Callable[[Tensor], Tensor]
     clock: Tensor
+    near: Tensor
 
     @property
     def length(self) -> int:
@@ -127,7 +129,7 @@ def model_of(
     join = (lambda states: states[0]) if len(parts) == 1 else (lambda states: joined(kernel, iter(states)))
     observe = _traced_observables(whole, join, steppers, forms, rows, observables, internals, most)
     initial = _Initial(tuple(steppers), forms)
-    return Model(tuple(members), factors_of(kernel.noise), kernel.substeps, observe, initial, whole.clock)
+    return Model(tuple(members), factors_of(kernel.noise), kernel.substeps, observe, initial, whole.clock, x0)
 
 
 @dataclass(frozen=True)

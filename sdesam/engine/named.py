@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..kernels import Kernel
 from .models import Form, compare_with, points_around
-from .scalars import Program
+from .programs import Program
 from .streams import Streams
 from .trace import trace
 

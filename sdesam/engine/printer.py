@@ -15,7 +15,7 @@ from .lanes import Group
 from .lists import TOGETHER, ListPrinter, stored_constants
 from .members import size_of
 from .models import Model
-from .scalars import Program
+from .programs import Program
 from .vectors import INT64, POINTER, Vector, loop
 
 __all__ = ["ARRAYS", "module_of", "numbers_of"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .scalars import COMPARISONS, Program
+from .programs import COMPARISONS, Program
 
 __all__ = ["evaluate"]
 

@@ -24,8 +24,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .aggregates import REDUCTIONS
+from .programs import Program
 from .rules import ELEMENTWISE, MOVES, SHAPED
-from .scalars import Program, Scalars, TooLong
+from .scalars import Scalars, TooLong
 from .storages import Storages, Symbol, solid
 
 __all__ = ["NotTraceable", "trace"]

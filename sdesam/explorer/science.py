@@ -14,7 +14,7 @@ from torch import Tensor
 from ..engine.javascript import printed_function, printed_loop
 from ..engine.models import points_around
 from ..engine.named import named_step
-from ..engine.scalars import Program
+from ..engine.programs import Program
 from ..integrators import euler_maruyama, small_noise_srk
 from ..kernels import optimizer
 from ..oracles import GaussianOracle

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..engine.models import compare_with
-from ..engine.scalars import Program
+from ..engine.programs import Program
 from ..engine.trace import trace
 
 __all__ = ["named_function"]
