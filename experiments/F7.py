@@ -11,7 +11,7 @@ import torch
 
 import sdesam as ss
 from sdesam.experiments import Recall, Verdict, judge, packed, trusted, unpacked, z_score
-from sdesam.plotting import COLOURS, estimate_line, new_figure, theory_line
+from sdesam.plotting import COLOURS, estimate_line, new_figure, theory_line, tint
 from sdesam.theory import monzio_compagnoni2023 as mc23
 from sdesam.theory.gaussian_noise import effective_radius_factor
 
@@ -103,13 +103,6 @@ def figure(r: dict[str, np.ndarray], c: Config):
             ax.tick_params(labelleft=False)
     axes[0, 0].set_ylabel(r"mean loss $E\,f(x_k)$")
     return fig
-
-
-def tint(colour: str, share: float) -> tuple[float, ...]:
-    """The colour mixed with white: all of it at share 1."""
-    from matplotlib.colors import to_rgb
-
-    return tuple(1 - (0.25 + 0.75 * share) * (1 - v) for v in to_rgb(colour))
 
 
 # ----------------------------------------------------------------- verdicts
