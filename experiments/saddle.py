@@ -264,7 +264,7 @@ def full_covariance(r: dict[str, np.ndarray], c: Config) -> Verdict:
     gap = z_score(float(full.value), float(chain.value), float(np.hypot(full.stderr, chain.stderr)))
     root = z_score(float(factored.value), float(chain.value), float(np.hypot(factored.stderr, chain.stderr)))
     horizon = c.steps * c.eta
-    mean = mc23.sam_axis_exit_time(1.0, eta=c.eta, rho=c.trapping_rho, sigma=c.sigma, A=c.box, d=2)
+    mean = mc23.sam_axis_exit_time(1.0, eta=c.eta, rho=c.trapping_rho, sigma=c.sigma, A=c.box, d=2, stable=1.0)
     return Verdict(
         claim="saddle-sam-full-covariance",
         statement="At rho A_2 mu/sigma = 1.003 SAM still leaves the saddle, and so does its SDE with the full covariance",

@@ -246,6 +246,24 @@ def test_errata(claim, planted):
     watch("errata", claim, *planted)
 
 
+@pytest.mark.parametrize(
+    ("claim", "planted"),
+    [
+        ("sam-regulariser-closed-form", [scaled("moments, d=5", 1.01, (slice(None), 0, 0))]),
+        ("sam-regulariser-moments", [scaled("moments, d=2", 1.03, (slice(None), 3, 0))]),
+    ],
+)
+def test_sams_regulariser(claim, planted):
+    watch("sam_regulariser", claim, *planted)
+
+
+def test_the_two_limits_of_sams_regulariser_need_the_distance_they_are_asked_at():
+    script, _, results = recorded("sam_regulariser")
+    near = script.verdicts(results, script.Config(far=2.0))[-1]
+    assert near.claim == "sam-regulariser-two-limits"
+    assert near.verdict == "not reproduced"
+
+
 @pytest.mark.parametrize("row", [1, 2, 4])
 def test_full_batch_traps(row):
     """A run on the other side than predicted, and, of the trapped ones, one that the other threshold would explain."""
