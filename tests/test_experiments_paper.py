@@ -128,22 +128,31 @@ def test_escape(claim, planted):
         ("thresholds-usam", [as_is("USAM 1.1/SDE", "USAM 0.9/SDE"), as_is("USAM 0.9/algorithm", "USAM 1.5/SDE")]),
         ("thresholds-ellipse-traps", [as_is("SAM trapped", "USAM trapped")]),
         ("thresholds-ellipse-is-basin", [lambda r: {"SAM trapped": r["SAM trapped"] * 0}]),
-        (
-            "thresholds-sam-axis-integral",
-            [
-                as_is("SAM 0.3/SDE", "SAM 0.4/SDE"),
-                scaled("SAM 0.4/algorithm", 1.04, 0),
-                scaled("SAM 0.25/algorithm", 96.9 / 93.6, 0),  # the stable coordinate at 0
-            ],
-        ),
-        ("thresholds-sam-trapped-from-one-on", [lambda r: {"SAM 0.25/algorithm": np.array([2000.0, 1, 20_480, 0])}]),
-        ("thresholds-noise-untraps-sam", [as_is("SAM at sigma 1.0", "USAM at sigma 1.0")]),
         ("thresholds-two-cycle", [scaled("cycle", 1 + 1e-5)]),
         ("thresholds-maximum-wanders", [as_is("maximum", "minimum"), as_is("minimum", "maximum")]),
     ],
 )
 def test_thresholds(claim, planted):
     watch("thresholds", claim, *planted)
+
+
+@pytest.mark.parametrize(
+    ("claim", "planted"),
+    [
+        (
+            "sam-exits-axis-integral",
+            [
+                as_is("SAM 0.3/SDE", "SAM 0.4/SDE"),
+                scaled("SAM 0.4/algorithm", 1.04, 0),
+                scaled("SAM 0.25/algorithm", 96.9 / 93.6, 0),  # the stable coordinate at 0
+            ],
+        ),
+        ("sam-exits-trapped-from-one-on", [lambda r: {"SAM 0.25/algorithm": np.array([2000.0, 1, 20_480, 0])}]),
+        ("sam-exits-noise-untraps", [as_is("SAM at sigma 1.0", "USAM at sigma 1.0")]),
+    ],
+)
+def test_the_exits_of_sam(claim, planted):
+    watch("sam_exits", claim, *planted)
 
 
 @pytest.mark.parametrize(
