@@ -7,7 +7,7 @@ met with 2.87; it now asks for the floor itself, which is derived.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -292,6 +292,7 @@ def limit(r: dict[str, np.ndarray], key: str) -> np.ndarray:
     return np.linalg.lstsq(design, r[key][:, 0].T, rcond=None)[0][0]
 
 
+@cache
 def derived(c: Config, name: str, rho: float, order: int) -> np.ndarray:
     """That limit for E x and E x², of the SDE whose drift keeps the powers of rho up to ``order``.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -110,6 +110,7 @@ def bounds(c: Config) -> dict[str, np.ndarray]:
     return {"PL bound, floor, wrong bound": np.array(rows)}
 
 
+@cache
 def floors(c: Config, rho: float) -> dict[str, float]:
     """Stationary losses by theory: of chains, and of USAM's SDE with three covariances."""
     lam, cov = spectrum(c), np.full(c.d, c.sigma**2)
