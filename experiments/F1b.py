@@ -1,11 +1,17 @@
-"""F1b, the scalings: rho = eta, √eta, eta^¼ and fixed, without sampling."""
+"""F1b, the scalings: rho = eta, √eta, eta^¼ and fixed, without sampling.
+
+Changed after looking: the row on the floor at fixed rho first asked that halving rho divide it by 2.83 to 5.66, which USAM
+met with 2.87; it now asks for the floor itself, which is derived.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
+from scipy.integrate import solve_ivp
+from scipy.special import ndtr
 from torch import Tensor
 
 import sdesam as ss
@@ -44,6 +50,11 @@ SMOKE = Config(log2_eta=(-1, -2, -3, -4), horizon=0.5, accuracy=1e-3)
 
 def washboard(x: Tensor) -> Tensor:
     return (x * x / 2 + (2 * x + 0.3).cos() / 4).sum(-1)
+
+
+def derivatives(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first three of the washboard."""
+    return x - np.sin(2 * x + 0.3) / 2, 1 - np.cos(2 * x + 0.3), 2 * np.sin(2 * x + 0.3)
 
 
 def drift_only(g: Oracle, eta: float, rho: float, *, update) -> ss.SDE:
@@ -130,7 +141,7 @@ def figure(r: dict[str, np.ndarray], c: Config):
                 if label(scaling, name, model) in r:
                     err = np.abs(r[label(scaling, name, model)][1, 0])
                     ax.loglog(r["eta"], err, style, color=COLOURS[name], markersize=3, linewidth=1.0)
-        ax.set(title=TITLES[scaling], xlabel=r"learning rate $\eta$", ylim=(2e-3, 3))
+        ax.set(title=TITLES[scaling], xlabel=r"learning rate $\eta$", ylim=(3e-4, 3))
         low, high = r["eta"].min(), r["eta"].max()
         for slope, top in ((1.0, 0.035 if scaling == "η" else 0.055), (0.5, 2.0)):
             ax.plot([low, high], [top * (low / high) ** slope, top], color="0.7", linewidth=0.8)
@@ -144,7 +155,7 @@ def figure(r: dict[str, np.ndarray], c: Config):
         axes[0, 1].plot(
             [], [], style, color="0.3", markersize=3, label={"own": "own SDE", "SGD": "SGD's SDE"}.get(model, model)
         )
-    first.legend(fontsize=6.5, loc="upper left")
+    first.legend(fontsize=6.5, loc="lower right")
     axes[0, 1].legend(fontsize=6, loc="lower right")
     return fig
 
@@ -182,7 +193,7 @@ FLOORED = ("below order 1/2", "does not converge")
 
 
 def verdicts(r: dict[str, np.ndarray], c: Config) -> list[Verdict]:
-    return [linear(r), square_root(r), blind(r), quarter(r), fixed(r), floor(r), quadratic(r)]
+    return [linear(r), square_root(r), blind(r), quarter(r), fixed(r), floor(r, c), quadratic(r)]
 
 
 def linear(r: dict[str, np.ndarray]) -> Verdict:
@@ -276,31 +287,63 @@ def fixed(r: dict[str, np.ndarray]) -> Verdict:
 
 
 def limit(r: dict[str, np.ndarray], key: str) -> np.ndarray:
-    """The errors' limits at eta = 0, of E x and E x²: by a fit with powers 0, 1, 2 of eta."""
-    design = r["eta"][:, None] ** np.arange(3)
+    """The errors' limits at eta = 0, of E x and E x²: by a fit with powers 0 to 3 of eta."""
+    design = r["eta"][:, None] ** np.arange(4)
     return np.linalg.lstsq(design, r[key][:, 0].T, rcond=None)[0][0]
 
 
-def floor(r: dict[str, np.ndarray]) -> Verdict:
-    ratios = {
-        name: limit(r, label("fixed", name, "own")) / limit(r, label("fixed", name, "own", 0.5)) for name in METHODS
-    }
-    plain = {name: limit(r, label("fixed", name, "SGD")) for name in METHODS}
-    share = {name: np.abs(limit(r, label("fixed", name, "own")) / plain[name]) for name in METHODS}
-    values = np.concatenate(list(ratios.values()))
+@cache
+def derived(c: Config, name: str, rho: float, order: int) -> np.ndarray:
+    """That limit for E x and E x², of the SDE whose drift keeps the powers of rho up to ``order``.
+
+    At eta = 0 the algorithm is the flow x' = −E f'(x + rho v), v random still, and the SDE that of its Taylor sum: order 0
+    is SGD's, 1 the theorem's, 2 adds rho²/2 D³f E v².
+    """
+    z, w = np.polynomial.hermite_e.hermegauss(40)
+
+    def flow(exact: bool) -> np.ndarray:
+        def field(_, x: np.ndarray) -> list[float]:
+            slope, second, third = derivatives(x)
+            v, p = slope + c.sigma * z, w / w.sum()
+            if name == "SAM":  # in one dimension the direction is a sign
+                v, p = np.array([1.0, -1.0]), ndtr(np.concatenate([slope, -slope]) / c.sigma)
+            if exact:
+                return [-float(p @ derivatives(x + rho * v)[0])]
+            return [-float(p @ sum(t * (rho * v) ** k for k, t in enumerate((slope, second, third / 2)[: order + 1])))]
+
+        end = solve_ivp(field, (0, c.horizon), [c.x0], rtol=1e-10, atol=1e-12).y[0, -1]
+        return np.array([end, end**2])
+
+    return flow(True) - flow(False)
+
+
+def floor(r: dict[str, np.ndarray], c: Config) -> Verdict:
+    room, off, power = 0.01, {}, {}
+    for k in range(3):
+        ratios = [
+            limit(r, label("fixed", n, "own", x)) / derived(c, n, 0.3 * x, k) - 1 for n in METHODS for x in (1.0, 0.5)
+        ]
+        powers = [np.log2(derived(c, n, 0.02, k) / derived(c, n, 0.01, k)) for n in METHODS]
+        off[k], power[k] = np.abs(np.concatenate(ratios)), np.concatenate(powers)
+    small = np.abs(power[1] - 2) < 0.1
+    shares = {n: np.abs(limit(r, label("fixed", n, "own")) / limit(r, label("fixed", n, "SGD"))).max() for n in METHODS}
     return Verdict(
         claim="F1b-fixed-rho-floor",
         statement="The floor at fixed ρ is of size ρ²: the neglected second-order term of the ascent",
         source="derived for this project",
-        criterion="limit of the error at η = 0 for ρ = 0.3 over that for 0.15 in [2.83, 5.66] (orders 1.5 to 2.5), E x and "
-        "E x², both methods",
+        criterion=f"limits of the errors at η = 0, ρ = 0.3 and 0.15, within {room:.0%} of the derived floors, and these of local "
+        "order 2 ± 0.1 at ρ = 0.01; E x and E x², both methods",
         paper_value="none given",
-        observed="; ".join(f"{n}: {v[0]:.2f}, {v[1]:.2f}" for n, v in ratios.items())
-        + "; as a share of the floor of SGD's SDE "
-        + ", ".join(f"{v.max():.0%}" for v in share.values()),
-        rejects="a floor of size ρ (ratio 2) or ρ³ (ratio 8)",
+        observed=f"off by at most {off[1].max():.2%}; derived orders {', '.join(f'{v:.2f}' for v in power[1])}; as a share of "
+        f"the floor of SGD's SDE {', '.join(f'{n} {v:.0%}' for n, v in shares.items())}",
+        rejects="; ".join(
+            f"the floor of {what} (off by {off[k].min():.0%} at least; order {power[k].mean():.1f})"
+            for k, what in ((0, "SGD's SDE"), (2, "an SDE with the second-order term"))
+        ),
         verdict=judge(
-            [bool(2**1.5 < v < 2**2.5) for v in values], [not 2**1.5 < v < 2**2.5 for v in (2.0, 8.0)], given=False
+            [*(off[1] < room), *small],
+            [(off[k] > room).all() and (np.abs(power[k] - 2) > 0.1).all() for k in (0, 2)],
+            given=False,
         ),
         expected="qualitatively",
     )

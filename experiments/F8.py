@@ -1,4 +1,8 @@
-"""F8, the planar saddle: paths in the plane and |x|² against iteration, full-batch, ODE and stochastic."""
+"""F8, the planar saddle: paths in the plane and |x|² against iteration, full-batch, ODE and stochastic.
+
+Changed after looking, to be stricter: the SDEs were compared at the end only, where SGD and USAM are both at the cap of
+|x|²; and SGD's ODE for SAM was compared at the end, where all paths have left.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from functools import partial
 import numpy as np
 
 import sdesam as ss
+from sdesam.criteria import above, below, fraction
 from sdesam.experiments import Recall, Verdict, judge, packed, unpacked
 from sdesam.plotting import COLOURS, contours, estimate_line, new_figure
 from sdesam.theory import model_of
@@ -55,16 +60,13 @@ def run(c: Config, recall: Recall) -> dict[str, np.ndarray]:
     return out
 
 
-def full_batch(c: Config, name: str, eta: float, rho: float) -> tuple[ss.Kernel, ss.Kernel]:
-    """The algorithm and its ODE on the same clock."""
-    g = ss.ExactOracle(SADDLE)
-    ode = (
-        mc23.usam_ode(SADDLE, rho=0.0 if name == "SGD" else rho)
-        if name in ("SGD", "USAM")
-        else mc23.sam_ode(SADDLE, rho=rho)
-    )
-    r = c.ode_steps
-    return ss.optimizer(partial(METHODS[name], rho=rho), g, eta), ss.subcycle(ss.heun(ode, eta / r), r)
+def full_batch(c: Config, name: str, eta: float, rho: float, ode: str = "") -> tuple[ss.Kernel, ss.Kernel]:
+    """The algorithm and its ODE, or another method's, on the same clock."""
+    r, other = c.ode_steps, ode or name
+    field = mc23.usam_ode if other in ("SGD", "USAM") else mc23.sam_ode
+    flow = field(SADDLE, rho=0.0 if other == "SGD" else rho)
+    algorithm = ss.optimizer(partial(METHODS[name], rho=rho), ss.ExactOracle(SADDLE), eta)
+    return algorithm, ss.subcycle(ss.heun(flow, eta / r), r)
 
 
 def deterministic(c: Config, start: str) -> dict[str, np.ndarray]:
@@ -78,14 +80,14 @@ def deterministic(c: Config, start: str) -> dict[str, np.ndarray]:
 
 
 def errors(c: Config, start: str) -> dict[str, np.ndarray]:
-    """Largest distance of algorithm and ODE up to t = 1, for eta and eta/2, by method."""
+    """Largest distance up to t = 0.2 of algorithm and ODE, for eta and eta/2: by method, then SAM and SGD's ODE."""
     found = []
-    for name in METHODS:
+    for name, ode in (*((name, name) for name in METHODS), ("SAM", "SGD")):
         row = []
         for eta in (c.eta, c.eta / 2):
             paths = [
                 ss.trajectories(kernel, [STARTS[start]] * 2, steps=round(0.2 / eta))
-                for kernel in full_batch(c, name, eta, c.rho)
+                for kernel in full_batch(c, name, eta, c.rho, ode)
             ]
             row.append(float((paths[0] - paths[1]).abs().max()))
         found.append(row)
@@ -138,8 +140,8 @@ def figure(r: dict[str, np.ndarray], c: Config):
     for ax in axes[1]:
         ax.set_xlabel("iteration $k$")
     axes[1, 0].set_xlabel("$x$")
-    axes[0, 1].legend(fontsize=6, loc="lower left", ncols=2)
-    axes[0, 2].legend(fontsize=6, loc="lower right", bbox_to_anchor=(1, 0.25))
+    axes[0, 1].legend(fontsize=6, loc="center right", bbox_to_anchor=(1.05, 0.56))
+    axes[1, 2].legend(fontsize=6, loc="center right")
     return fig
 
 
@@ -165,23 +167,16 @@ def verdicts(r: dict[str, np.ndarray], c: Config) -> list[Verdict]:
     return [near_traps(r, c), far_frees(r, c), usam_large(r, c), follows_ode(r, c), sde_agrees(r, c)]
 
 
-def gone(r: dict[str, np.ndarray], c: Config, start: str, name: str, side: str = "algorithm") -> tuple[float, float]:
-    """Fraction beyond |y| = 1 at the end, and its error, that of (k + ½)/(n + 1)."""
-    p = float(r[f"{start}/{name}/{side}/gone"][0, -1])
-    smooth = (p * c.n + 0.5) / (c.n + 1)
-    return p, float(np.sqrt(smooth * (1 - smooth) / c.n))
-
-
-def above(value: tuple[float, float], level: float) -> bool | None:
-    p, s = value
-    return True if p - 4 * s > level else False if p + 4 * s < level else None
+def gone(r: dict[str, np.ndarray], c: Config, start: str, name: str) -> tuple[float, float]:
+    """Fraction of the algorithm's runs beyond |y| = 1 at the end, and its standard error."""
+    return fraction(float(r[f"{start}/{name}/algorithm/gone"][0, -1]), c.n)
 
 
 def near_traps(r: dict[str, np.ndarray], c: Config) -> Verdict:
     """First with 5 %, which DNSAM's kicks sit on (0.049): 10 % was set after that run."""
     found = {name: gone(r, c, "near", name) for name in METHODS}
-    stay = [above((1 - found[name][0], found[name][1]), 0.9) for name in ("SAM", "DNSAM")]
-    leave = [above(found[name], 0.95) for name in ("SGD", "USAM")]
+    stay = [below(*found[name], 0.1) for name in ("SAM", "DNSAM")]
+    leave = [above(*found[name], 0.95) for name in ("SGD", "USAM")]
     return Verdict(
         claim="F8-near-start",
         statement="Started close to the saddle, SAM and DNSAM stay, SGD and USAM leave",
@@ -206,7 +201,7 @@ def far_frees(r: dict[str, np.ndarray], c: Config) -> Verdict:
         paper_value="none given",
         observed="; ".join(f"{name} {p:.4f}" for name, (p, _) in found.items()) + f" (n = {c.n})",
         rejects=f"SAM from the near start ({gone(r, c, 'near', 'SAM')[0]:.3f} gone)",
-        verdict=judge([above(v, 0.95) for v in found.values()], [gone(r, c, "near", "SAM")[0] < 0.95], given=False),
+        verdict=judge([above(*v, 0.95) for v in found.values()], [gone(r, c, "near", "SAM")[0] < 0.95], given=False),
         expected="qualitatively",
     )
 
@@ -235,10 +230,8 @@ def usam_large(r: dict[str, np.ndarray], c: Config) -> Verdict:
 
 
 def follows_ode(r: dict[str, np.ndarray], c: Config) -> Verdict:
-    far = r["far/errors"]
-    ratio = far[:, 0] / far[:, 1]
-    near = dict(zip(METHODS, r["near/errors"][:, 0] / r["near/errors"][:, 1], strict=True))
-    wrong = np.square(r[f"far/SAM {c.rho}/algorithm"] - r[f"far/SGD {c.rho}/ODE"]).sum(1).max() ** 0.5
+    *ratio, wrong = r["far/errors"][:, 0] / r["far/errors"][:, 1]
+    near = dict(zip(METHODS, r["near/errors"][:, 0] / r["near/errors"][:, 1], strict=False))
     return Verdict(
         claim="F8-paths-follow-odes",
         statement="Full-batch paths follow their ODEs to O(η) away from the saddle",
@@ -247,32 +240,44 @@ def follows_ode(r: dict[str, np.ndarray], c: Config) -> Verdict:
         paper_value="none given",
         observed=f"ratios {', '.join(f'{v:.3f}' for v in ratio)}; from the near start "
         f"{', '.join(f'{n} {v:.2f}' for n, v in near.items())}",
-        rejects=f"SGD's ODE for SAM: {wrong:.2g} apart, {wrong / far[3, 0]:.0f} times SAM's own",
-        verdict=judge([bool(1.9 < v < 2.1) for v in ratio], [wrong > 4 * far[3, 0]], given=False),
+        rejects=f"SGD's ODE for SAM: ratio {wrong:.3f}",
+        verdict=judge([bool(1.9 < v < 2.1) for v in ratio], [not 1.9 < wrong < 2.1], given=False),
         expected="qualitatively",
     )
 
 
-def sde_agrees(r: dict[str, np.ndarray], c: Config) -> Verdict:
-    def apart(name: str, other: str) -> tuple[float, float]:
-        e, o = (unpacked(r[f"near/{m}/{side}/square"], c.n)[-1] for m, side in ((name, "algorithm"), (other, "SDE")))
-        gap, s = float(abs(e.value - o.value) / e.value), float(np.hypot(e.stderr, o.stderr) / e.value)
-        return gap, s
+def apart(r: dict[str, np.ndarray], c: Config, name: str, other: str) -> tuple[np.ndarray, np.ndarray]:
+    """Relative distance of the algorithm's E min(|x|², 4) from an SDE's and its s.e., at the looks whose tails allow it.
 
-    own = {name: apart(name, name) for name in ("SGD", "USAM", "SAM")}
-    cross = apart("SAM", "USAM")
+    A look is left out where nearly all runs are at the cap and a few stragglers make the variance.
+    """
+    e, o = (unpacked(r[f"near/{m}/{side}/square"], c.n)[1:] for m, side in ((name, "algorithm"), (other, "SDE")))
+    light, value = ~np.asarray(e.heavy_tailed) & ~np.asarray(o.heavy_tailed), np.asarray(e.value)
+    return (np.abs(value - o.value) / value)[light], (np.hypot(e.stderr, o.stderr) / value)[light]
+
+
+def sde_agrees(r: dict[str, np.ndarray], c: Config) -> Verdict:
+    level = 0.25
+
+    def close(name: str, other: str) -> bool | None:
+        gap, error = apart(r, c, name, other)
+        worst = int((gap + 4 * error).argmax())
+        return False if (gap - 4 * error > level).any() else below(float(gap[worst]), float(error[worst]), level)
+
+    def largest(name: str, other: str) -> str:
+        gap, error = apart(r, c, name, other)
+        return f"{gap.max():.1%} ± {error[gap.argmax()]:.1%}"
+
+    names, pairs = ("SGD", "USAM", "SAM"), (("SGD", "USAM"), ("USAM", "SGD"), ("SAM", "USAM"))
+    wrong = ", ".join(f"{o}'s for {n} ({apart(r, c, n, o)[0].max():.2g} times)" for n, o in pairs)
     return Verdict(
         claim="F8-sdes-tell-who-stays",
         statement="The SDEs of SGD, USAM and SAM show the same plateau or escape as the algorithms, from the near start",
         source="Monzio Compagnoni et al. 2023, recalled (figure)",
-        criterion=f"E min(|x|², 4) after {c.steps} steps within a quarter of the algorithm's, at 4 s.e.",
+        criterion=f"E min(|x|², 4) within a quarter of the algorithm's at every look up to {c.steps} steps, at 4 s.e.",
         paper_value="none given",
-        observed="; ".join(f"{n}: {g:.1%} ± {s:.1%} apart" for n, (g, s) in own.items()) + f" (n = {c.n})",
-        rejects=f"USAM's SDE for SAM ({cross[0]:.0f} times)",
-        verdict=judge(
-            [True if g + 4 * s < 0.25 else False if g - 4 * s > 0.25 else None for g, s in own.values()],
-            [cross[0] - 4 * cross[1] > 0.25],
-            given=False,
-        ),
+        observed="; ".join(f"{n}: at most {largest(n, n)} apart" for n in names) + f" (n = {c.n})",
+        rejects=f"another method's SDE: {wrong}",
+        verdict=judge([close(n, n) for n in names], [close(n, o) is False for n, o in pairs], given=False),
         expected="qualitatively",
     )

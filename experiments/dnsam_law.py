@@ -258,11 +258,12 @@ def second_moment(r: dict[str, np.ndarray], c: Config) -> Verdict:
 
 
 def tail(r: dict[str, np.ndarray], c: Config, d: int) -> Verdict:
-    p, s = r[f"tail DNSAM {d}"]
+    p, _ = r[f"tail DNSAM {d}"]
     i, j = 2, {1: 6, 2: 4}.get(d, 3)  # from u = 1 up to where at least some hundred are expected
     with np.errstate(divide="ignore", invalid="ignore"):
         exponent = float(np.log(p[i] / p[j]) / np.log(LEVELS[j] / LEVELS[i]))
-        error = float(np.hypot(s[i] / p[i], s[j] / p[j]) / np.log(LEVELS[j] / LEVELS[i]))
+        counts = np.array([p[i], p[j]]) * c.tail_n  # those beyond the last level are among those beyond the first:
+        error = float(np.sqrt(1 / counts[1] - 1 / counts[0]) / np.log(LEVELS[j] / LEVELS[i]))  # p_j/p_i is a fraction
     known, room = np.isfinite(exponent) and np.isfinite(error), 0.1
     off = {k: max(abs(exponent - k) - room, 0) / error if known else 0.0 for k in (d, d - 1, d + 1)}
     return Verdict(

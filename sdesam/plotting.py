@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLOURS", "WIDTHS", "contours", "estimate_line", "new_figure", "save", "style", "survival_line",
-    "theory_line",
+    "theory_line", "tint",
 ]  # fmt: skip
 
 # Okabe-Ito, readable by colour-blind eyes and in print
@@ -97,6 +97,13 @@ def theory_line(ax: Axes, t: np.ndarray, value: np.ndarray, *, method: str, labe
     colour = COLOURS.get(method, COLOURS["other"])
     ax.plot(t, value, label=label, **{**_LINE["theory"], "color": colour, "zorder": 5, **style})
     return ax
+
+
+def tint(colour: str, share: float) -> tuple[float, ...]:
+    """The colour mixed with white: all of it at share 1, a quarter of it at 0."""
+    from matplotlib.colors import to_rgb
+
+    return tuple(1 - (0.25 + 0.75 * share) * (1 - v) for v in to_rgb(colour))
 
 
 def contours(ax: Axes, f, low: tuple[float, float], high: tuple[float, float], *, levels: int = 14) -> Axes:

@@ -26,7 +26,7 @@ ORDER = [
      "engine.rounding", "engine.trial", "engine.compilation", "engine.cpu", "engine.choice", "engine", "ensembles",
      "exits", "weak_error", "backward", "tubes", "deterministic", "orders", "drift_corrections", "leading_constants",
      "fluctuations", "planted", "interop.torchsde", "interop"],
-    ["plotting", "files", "sources", "experiments", "report", "store", "chunks", "executors", "sweeps"],
+    ["plotting", "files", "sources", "experiments", "criteria", "report", "store", "chunks", "executors", "sweeps"],
     ["catalogue", "setting", "side_by_side", "cells", "order_report", "grids", "collecting", "sweeping",
      "reproduction", "terminal", "explorer.families", "explorer.state", "explorer.methods", "explorer.tracing",
      "explorer.formulas", "explorer.science", "explorer.presets", "explorer.stopped", "explorer.critical",

@@ -62,6 +62,7 @@ def test_the_mean_field_radius_is_self_consistent_and_good_in_many_dimensions():
     R = mc23.dnsam_mean_field_radius(lam, **STEP)
     covariance = 0.01 * 0.01 * (1 + R * lam) / (2 * lam)
     assert R * np.sqrt((lam**2 * covariance).sum()) == pytest.approx(STEP["rho"])
+    assert mc23.dnsam_mean_field_radius(lam, eta=0.01, rho=0.0, sigma=0.1) == 0  # SGD
     errors = []
     for d in (10, 20, 40):
         exact = mc23.radial_law(mc23.dnsam_radial(2.0, **STEP), d).loss(2.0)
@@ -150,3 +151,21 @@ def test_sams_saddle_attracts_inside_a_finite_radius_only():
     assert inside < 1.0
     assert mc23.sam_attraction_radius(1.0, rho=0.39, sigma=0.25, d=2) == 0
     assert mc23.sam_critical_rho(1.0, sigma=0.25, d=2) == pytest.approx(0.25 / effective_radius_factor(2))
+
+
+def test_the_stable_coordinates_excursions_shorten_sams_exit():
+    step = {"eta": 0.01, "rho": 0.4, "sigma": 0.25, "A": 0.5, "d": 2}
+    averaged, axis = mc23.sam_axis_exit_time(1.0, stable=1.0, **step), mc23.sam_axis_exit_time(1.0, **step)
+    assert (averaged, axis) == (pytest.approx(93.63, abs=0.01), pytest.approx(96.89, abs=0.01))
+    kernel = ss.optimizer(
+        lambda g, x, z: ss.sam(g, x, z, rho=0.4), ss.GaussianOracle(ss.Saddle((1.0, -1.0)), 0.25), 0.01
+    )
+    exits = ss.first_exit(kernel, [0.0, 0.0], lambda x: x[..., 1].abs() < 0.5, max_steps=100_000, n=20_480, seed=5)
+    e = exits.restricted_mean()
+    assert abs(float(e.value) - averaged) < 4 * float(e.stderr) + 0.01 < abs(float(e.value) - axis)
+    gentle = {**step, "rho": 0.1}
+    assert mc23.sam_axis_exit_time(1.0, stable=1.0, **gentle) == pytest.approx(
+        mc23.sam_axis_exit_time(1.0, **gentle), rel=1e-3
+    )
+    with pytest.raises(ValueError, match="stable must"):
+        mc23.sam_axis_exit_time(1.0, stable=-1.0, **step)

@@ -69,30 +69,63 @@ def usam_axis_exit_time(mu: float, *, eta: float, rho: float, sigma: float, A: f
     return float(2 / s2 * unit * (w * dawsn(y / unit)).sum())
 
 
-def sam_axis_exit_time(mu: float, *, eta: float, rho: float, sigma: float, A: float, d: int) -> float:
-    """Mean time for SAM's SDE to reach |y| = A from 0 along the unstable axis, other coordinates at 0.
+def sam_axis_exit_time(
+    mu: float, *, eta: float, rho: float, sigma: float, A: float, d: int, stable: float | None = None
+) -> float:
+    """Mean time for SAM's SDE to reach |y| = A from 0 along the unstable axis.
 
     b(y) = mu y − rho mu phi'(mu y),  a(y) = eta(sigma² − 2 rho mu sigma² phi''(mu y) + rho² mu² Var u_y), with
-    phi(r) = E|∇f_γ| at |∇f| = r: the full covariance.  Neglects the stable coordinates' excursions.
+    phi(r) = E|∇f_γ| at |∇f| = r: the full covariance.
+
+    Parameters
+    ----------
+    stable : curvature of a second coordinate, over whose stationary law N(0, v) near 0 drift and variance are averaged;
+        without it that coordinate rests at 0.  Its excursions weaken the pull, which near rho A_d mu/sigma = 1 is a
+        difference of nearly equal numbers: at mu = stable = 1, rho = 0.4, sigma = ¼, eta = 0.01 the time is 93.6
+        instead of 96.9.  Derived; good where that coordinate relaxes faster than y leaves.
     """
     require_positive("mu", mu, "it is the size of the negative curvature")
     require_positive("eta", eta, "it is the learning rate")
     require_nonnegative("rho", rho, "it is the ascent radius")
-    require_count("d", d, least=1, why="it is the dimension of the gradient noise")
+    require_count("d", d, least=1 if stable is None else 2, why="it is the dimension of the gradient noise")
+    slopes, weights = np.zeros(1), np.ones(1)
+    if stable is not None:
+        z, w = np.polynomial.hermite_e.hermegauss(8)
+        x = z[z > 0] * _sam_spread(stable, eta=eta, rho=rho, sigma=sigma, d=d)  # the law depends on x² only
+        slopes, weights = stable * x, w[z > 0] / w[z > 0].sum()
 
     def drift_and_variance(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        m = torch.zeros(len(y), d, dtype=torch.float64)
-        m[:, 0] = torch.from_numpy(-mu * y)  # gradient of −mu y²/2
-        law = direction_law(m, sigma)
-        pull = law.mean[:, 0].numpy()
-        variance_u = covariance(law, sigma)[:, 0, 0].numpy()
-        cross = sigma**2 * law.along[:, 0].numpy()
-        return (
-            mu * y + rho * mu * pull,  # −(∇f + rho H E v), H = −mu
-            eta * (sigma**2 - 2 * rho * mu * cross + rho**2 * mu**2 * variance_u),
-        )
+        parts = [_sam_axis(y, slope, mu=mu, eta=eta, rho=rho, sigma=sigma, d=d) for slope in slopes]
+        drift, variance = (sum(w * p[i] for w, p in zip(weights, parts, strict=True)) for i in range(2))
+        return np.asarray(drift), np.asarray(variance)
 
     return mean_exit_time(drift_and_variance, A)
+
+
+def _sam_spread(lam: float, *, eta: float, rho: float, sigma: float, d: int) -> float:
+    """Standard deviation of a coordinate of curvature lam > 0 under SAM near a critical point."""
+    require_positive("stable", lam, "only a coordinate that is drawn back has a stationary law")
+    pull = rho * effective_radius_factor(d) / sigma
+    noise = sigma**2 * (1 + 2 * pull * lam) + (rho * lam) ** 2 / d
+    return float(np.sqrt(eta * noise / (2 * lam * (1 + pull * lam))))
+
+
+def _sam_axis(
+    y: np.ndarray, slope: float, *, mu: float, eta: float, rho: float, sigma: float, d: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Drift and variance rate of y where the gradient is (−mu y, slope, 0, ..)."""
+    m = torch.zeros(len(y), d, dtype=torch.float64)
+    m[:, 0] = torch.from_numpy(-mu * y)
+    m[:, 1:2] = slope
+    law = direction_law(m, sigma)
+    share = (m[:, 0].square() / m.square().sum(-1).clamp(min=1e-300)).numpy()
+    along, across = law.along[:, 0].numpy(), law.across[:, 0].numpy()
+    cross = sigma**2 * (across + (along - across) * share)
+    spread = covariance(law, sigma)[:, 0, 0].numpy()
+    return (
+        mu * y + rho * mu * law.mean[:, 0].numpy(),  # −(∇f + rho H E v), H = −mu
+        eta * (sigma**2 - 2 * rho * mu * cross + rho**2 * mu**2 * spread),
+    )
 
 
 def mean_exit_time(

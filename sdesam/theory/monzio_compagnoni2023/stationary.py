@@ -161,7 +161,7 @@ def dnsam_mean_field_radius(eigenvalues: np.ndarray, *, eta: float, rho: float, 
     _require(float(lam.min()), eta, rho, sigma)
     half = eta * sigma**2 / 2
     roots = np.roots([half * (lam**2).sum(), half * lam.sum(), 0.0, -(rho**2)])
-    return float(roots[np.argmin(np.abs(roots.imag) - (roots.real > 0))].real)  # its only positive root
+    return max(0.0, float(roots.real.max()))  # the cubic rises on R > 0: its only root there, the others lie left of it
 
 
 def usam_pl_bound(mu: float, L: float, trace: float, *, eta: float, rho: float, least: float = 0.0) -> float:
