@@ -10,10 +10,11 @@ One verb.  An optimizer and a discretised SDE are both a Markov kernel ``state鈦
 Layers, each importing from those above only: validation, failures, calculus, special, folds, statistics,
 quadrature, noise, conclusions 路 landscapes, saddles_and_valleys, finite_sums, datasets, oracles, minibatch,
 observables 路 updates, sde, one_step 路 kernels, variants, integrators, second_order, stability, theory 路 engine,
-ensembles, exits, controls, comparison, weak_error, backward, tubes, deterministic, orders, drift_corrections,
-leading_constants, fluctuations, planted, interop 路 plotting, files, sources, experiments, report, store, chunks,
-executors, sweeps 路 catalogue, setting, side_by_side, cells, order_report, grids, collecting, sweeping,
-reproduction, terminal, explorer, cli_stores, cli_explore, cli.
+ensembles, exits, controls, metrics, comparison, weak_error, backward, tubes, deterministic, orders,
+drift_corrections, leading_constants, fluctuations, planted, interop 路 plotting, files, sources, experiments,
+validation_tasks, validation_figures, report, store, chunks, executors, sweeps 路 catalogue, setting, side_by_side,
+cells, order_report, grids, collecting, sweeping, reproduction, terminal, explorer, validating, cli_stores,
+cli_explore, cli_validate, cli.
 Names are loaded on first use, so importing the package does not import torch.
 """
 
@@ -43,7 +44,8 @@ _HOME = {
     "ensembles": ["Cloud", "DivergenceWarning", "simulate", "trajectories"],
     "exits": ["ExitTimes", "first_exit"],
     "weak_error": ["WeakError", "by_controlled_mc", "by_coupled_mc", "in_closed_form"],
-    "comparison": ["Comparison", "apart", "beside"],
+    "comparison": ["apart", "beside"],
+    "metrics": ["Comparison"],
     "conclusions": ["Order", "conclude"],
     "deterministic": ["by_quadrature"],
     "orders": ["weak_order", "weak_order_of"],
@@ -59,7 +61,7 @@ __all__ = sorted(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
     from .calculus import grad, grad_and_hessian, hessian, hvp, norm, unit
-    from .comparison import Comparison, apart, beside
+    from .comparison import apart, beside
     from .conclusions import Order, conclude
     from .deterministic import by_quadrature
     from .drift_corrections import corrected_drift
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from .kernels import Kernel, coupled, optimizer, subcycle
     from .landscapes import DoubleWell, Landscape, LogCosh, Quadratic, Saddle, TanhNetwork
     from .leading_constants import leading_constant
+    from .metrics import Comparison
     from .minibatch import MinibatchOracle, gaussian_surrogate
     from .noise import Choice, Normal, Product, ThreePoint, TwoPoint
     from .observables import coordinate, difference, of_member, products, squared_norm

@@ -1,8 +1,8 @@
 """Which SDE follows this optimizer?  One optimizer beside several models and radii, every difference with its error.
 
     beside   normal noise: optimizer and models on one Brownian path, so the standard errors are those of differences
-    apart    no noise to share, as under minibatches: chains that deal out the data (``stratified``), or antithetic
-             pairs, against antithetic pairs of the models' paths
+    apart    no noise to share, as under minibatches: chains that deal out the data (``stratified``) against
+             antithetic pairs of the models' paths
 
 Both return ``{rho: Comparison}``.  Agreement of means certifies a drift; it says nothing about the diffusion.
 """
@@ -15,84 +15,29 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-from scipy.special import stdtrit
 from torch import Tensor
 
-from .calculus import Scalar, grad, norm
+from .calculus import Scalar
 from .controls import antithetic
 from .ensembles import DivergenceWarning, Points, simulate
 from .integrators import small_noise_srk
 from .kernels import Kernel, coupled, optimizer, subcycle
-from .landscapes import Landscape
+from .metrics import AGAIN, Comparison, minus
 from .minibatch import MinibatchOracle
 from .observables import Observable
 from .oracles import Oracle, is_additive
 from .sde import SDE, LinearMap
-from .statistics import Estimate, Moments
+from .statistics import Moments
 from .theory import model_of
 from .theory.monzio_compagnoni2023 import sgd_sde
 from .validation import require_count
 from .variants import stratified, variants
 
-__all__ = ["AGAIN", "MODELS", "Comparison", "apart", "beside", "gradient_and_radius", "metric", "partial_sde"]
+__all__ = ["MODELS", "apart", "beside", "partial_sde"]
 
-AGAIN = "the optimizer again"
 MODELS = {"own": (1.0, 1.0), "drift only": (1.0, 0.0), "SGD": (0.0, 1.0)}  # name -> (c, share), see ``partial_sde``
 Update = Callable[..., Tensor]
 Nodes = tuple[Any, Tensor] | None
-
-
-# ----------------------------------------------------------------- results
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """An optimizer and its models at one radius, at the saved steps.
-
-    Attributes
-    ----------
-    times : model time t = k·eta
-    algorithm : observable -> E phi(x_k)
-    errors : model -> observable -> E phi(x_k) − E phi(X_{k eta}), signed.  ``AGAIN`` is the optimizer against a second
-        run of itself on other noise: what equal laws look like
-    lost : replicates with a non-finite member, at each saved step; they are in no estimate
-    """
-
-    times: np.ndarray
-    algorithm: dict[str, Estimate]
-    errors: dict[str, dict[str, Estimate]]
-    lost: np.ndarray
-
-    def metric(self, model: str, phi: str, level: float = 0.95) -> tuple[float, float, float]:
-        """``metric`` of a model's error."""
-        return metric(self.errors[model][phi], self.algorithm[phi], level)
-
-    def nearer(self, first: str, second: str, phi: str, level: float = 0.95) -> bool | None:
-        """Whether ``first`` is nearer to the optimizer than ``second`` by ``metric``, None within the noise."""
-        (_, low, high), (_, other_low, other_high) = (self.metric(m, phi, level) for m in (first, second))
-        return True if high < other_low else False if low > other_high else None
-
-
-def metric(error: Estimate, algorithm: Estimate, level: float = 0.95) -> tuple[float, float, float]:
-    """max_k |error| over the mean of |E phi(x_k)|, k >= 1, and an interval that holds for all steps at once.
-
-    The band of the errors is Student's with Bonferroni's level, and the denominator is taken at the ends of its own.
-    The maximum of noisy numbers is biased up; the interval's lower end is not, and is 0 where noise explains all.
-
-    Source: the quotient is Monzio Compagnoni et al. 2023 (recalled; authors' code), there without an interval.
-    """
-    e, s = np.abs(np.asarray(error.value))[1:], np.asarray(error.stderr)[1:]
-    freedom = max(int(np.min(np.asarray(error.n))) - 1, 1)
-    q = float(stdtrit(freedom, 1 - (1 - level) / 2 / len(e)))
-    mean = float(np.abs(np.asarray(algorithm.value))[1:].mean())
-    spread = q * float(np.asarray(algorithm.stderr)[1:].mean())
-    low, high = max(0.0, float((e - q * s).max())), float((e + q * s).max())
-    return float(e.max()) / mean, low / (mean + spread), high / (mean - spread) if mean > spread else float("inf")
-
-
-def gradient_and_radius(f: Landscape) -> Observable:
-    """phi(x) = |∇f(x)| + |x|, the statistic of the paper's validation figures (there called g1; recalled)."""
-    slope = grad(f)
-    return lambda x: norm(slope(x)) + norm(x)
 
 
 # ----------------------------------------------------------------- the models
@@ -215,7 +160,7 @@ def apart(
 
     Parameters
     ----------
-    n : groups of N/B chains of the optimizer on minibatches, antithetic pairs of it under normal noise
+    n : groups of N/B chains of the optimizer where B divides N (``stratified``), else single chains
     pairs : antithetic pairs of paths of the models, which share their noise with each other
     nodes : a rule over the minibatches, where all are too many: ``g.noise.sampled(R, seed)``; ``sampling_error`` of the
         model tells its bias
@@ -223,7 +168,7 @@ def apart(
     Raises
     ------
     ValueError
-        For minibatches that cannot be dealt out (``stratified``) or enumerated (give ``nodes``), or as ``simulate``.
+        For minibatches that cannot be enumerated (give ``nodes``), or as ``simulate``.
     """
     _require(rhos, min(n, pairs), substeps)
     model = partial(partial_sde, update, g, eta, nodes=nodes)
@@ -251,7 +196,10 @@ def _whole(update: Update, g: Oracle, eta: float, nodes: Nodes) -> Callable[[Sca
 
 
 def _grouped(kernel: Any) -> Kernel:
-    return stratified(kernel) if isinstance(kernel.g, MinibatchOracle) else kernel
+    """Dealt minibatches where B divides N, else chains of their own."""
+    g = kernel.g
+    dealt = isinstance(g, MinibatchOracle) and not g.replace and g.p is None and g.mean.N % g.batch_size == 0
+    return stratified(kernel) if dealt else kernel
 
 
 def _integrated(model: Callable[..., SDE], eta: float, r: int, rows: _Rows) -> Kernel:
@@ -319,12 +267,6 @@ def _unpaired(
     }
     errors[AGAIN] = {phi: minus(algorithm[phi], again.estimate(f"{phi}|{r}")) for phi in phis}
     return Comparison(first.times, algorithm, errors, first.nonfinite + moved.nonfinite)
-
-
-def minus(a: Estimate, b: Estimate) -> Estimate:
-    """The difference of two independent estimates."""
-    heavy = np.asarray(a.heavy_tailed) | np.asarray(b.heavy_tailed)
-    return Estimate(a.value - b.value, np.hypot(a.stderr, b.stderr), np.minimum(a.n, b.n), a.method, heavy)
 
 
 def _require(rhos: Sequence[float], n: int, substeps: int) -> None:

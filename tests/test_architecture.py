@@ -24,15 +24,16 @@ ORDER = [
      "engine.models", "engine.named", "engine.vectors", "engine.formats", "engine.circular", "engine.functions",
      "engine.draws", "engine.lanes", "engine.lists", "engine.printer", "engine.rows", "engine.reductions",
      "engine.runtime", "engine.sums", "engine.native", "engine.cpu", "engine.choice", "engine", "ensembles",
-     "exits", "comparison",
+     "exits", "metrics", "comparison",
      "weak_error", "backward", "tubes", "deterministic", "orders", "drift_corrections", "leading_constants",
      "fluctuations", "planted", "interop.torchsde", "interop"],
-    ["plotting", "files", "sources", "experiments", "report", "store", "chunks", "executors", "sweeps"],
+    ["plotting", "files", "sources", "experiments", "validation_tasks", "validation_figures", "report",
+     "store", "chunks", "executors", "sweeps"],
     ["catalogue", "setting", "side_by_side", "cells", "order_report", "grids", "collecting", "sweeping",
      "reproduction", "terminal", "explorer.families", "explorer.state", "explorer.methods", "explorer.tracing",
      "explorer.formulas", "explorer.science", "explorer.presets", "explorer.stopped", "explorer.critical",
      "explorer.library", "explorer.check", "explorer.page", "explorer.figure", "explorer.server", "explorer.widget",
-     "explorer", "cli_stores", "cli_explore", "cli"],
+     "explorer", "validating", "cli_stores", "cli_explore", "cli_validate", "cli"],
 ]  # fmt: skip
 RANK = {name: i for i, name in enumerate(name for layer in ORDER for name in layer)}
 

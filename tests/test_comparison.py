@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import sdesam as ss
-from sdesam.comparison import AGAIN, MODELS, Comparison, apart, beside, gradient_and_radius, metric, partial_sde
+from sdesam.comparison import MODELS, apart, beside, partial_sde
 from sdesam.datasets import tanh_network_data
+from sdesam.metrics import AGAIN, Comparison, gradient_and_radius, metric
 from sdesam.stability import largest_curvature, stability
 from sdesam.theory import model_of
 from sdesam.variants import stratified, variants
