@@ -14,7 +14,7 @@ TITLE = "Does the SDE of DNSAM follow it? Four tasks, against ρ"
 MINUTES = 4.0
 CAPTION = """
 Top, Gaussian gradient noise: the paper's error metric of three models of DNSAM against ρ (η, √η, 3√η), on one Brownian path with the
-optimizer; bars: 95 %, simultaneous over all steps. Grey: two independent runs of the optimizer itself, n = 16 each, and the upper end of
+optimizer; bars: 95 %, simultaneous over all steps. Grey: two independent runs of the optimizer itself, n = 32 each, and the upper end of
 their interval: where the paper's uncoupled metric ends. Bottom, true minibatches, ρ = 0.1: relative error of the mean loss
 against time, with pointwise 95 % bands; B = 1 with exact sums over the data, B = 5 with a sample of batches. Tasks, H = A Aᵀ/(2d), starts
 and decays as in the authors' code, η = σ = 0.01 recalled; widths, labels ±1, radii, horizons, n and all of the minibatch setting are our

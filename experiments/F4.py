@@ -35,7 +35,7 @@ class Config:
     steps: int = 150
     deep_steps: int = 60  # of the 20-layer student
     save_every: int = 10
-    n: int = 16
+    n: int = 32
     seed: int = 0
     problem_seed: int = 42
 

@@ -149,7 +149,7 @@ def gradients(r: dict[str, np.ndarray], c: Config, name: str) -> Verdict:
             [nearer(r, c, name, ratio, "DNSAM", other) for other in ("USAM", "USAM, ρA/σ")],
             [
                 safe(r, c, name, ratio, "DNSAM", "USAM", "USAM, ρA/σ"),
-                *(nearer(r, c, name, ratio, "DNSAM, turned", other) is not True for other in ("USAM", "USAM, ρA/σ")),
+                not all(nearer(r, c, name, ratio, "DNSAM, turned", other) for other in ("USAM", "USAM, ρA/σ")),
             ],
             given=False,
         ),

@@ -19,6 +19,7 @@ from .plotting import COLOURS, new_figure, save, style
 from .setting import Setting
 from .stability import Stability, stability
 from .updates import dnsam, dnsam_full_numerator, sam, sgd, usam
+from .validation import require_nonnegative
 
 __all__ = ["Validation", "validated"]
 
@@ -149,6 +150,8 @@ def validated(setting: Setting, rhos: Sequence[float], *, steps: int, n: int, sa
     ValueError
         Without gradient noise; for minibatches that are too many and not sampled; or as ``beside`` and ``apart``.
     """
+    for rho in rhos:
+        require_nonnegative("rho", rho, "it is the ascent radius")
     start = setting.start()
     g = setting.oracle(len(start))
     if isinstance(g, ExactOracle):

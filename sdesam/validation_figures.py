@@ -67,8 +67,7 @@ def _minibatch_panel(ax: Axes, r: dict[str, np.ndarray], c: Config, panel: str, 
             ax.plot(found.times, np.asarray(e.value) * scale, linewidth=1.0, **line)
             ax.fill_between(found.times, low, high, color=style["color"], alpha=0.2, linewidth=0)
     B = c.batch_size if panel.endswith("batches") else 1
-    ax.set(title=f"{panel.split(',')[0]}, minibatches $B={B}$", xlabel=r"time $t=k\eta$")
-    ax.title.set_fontsize(8)
+    ax.set(title=f"{panel.split(',')[0]}, $B={B}$", xlabel=r"time $t=k\eta$")
 
 
 # ----------------------------------------------------------------- judging
@@ -100,7 +99,7 @@ def safe(c: Comparison, models: tuple[str, ...], phi: str) -> bool:
 
 def own_nearer(r: dict[str, np.ndarray], c: Config, method: str, name: str, rho: float) -> tuple[str, dict]:
     found, phi = comparison(r, c, name, rho), "f" if name.startswith("minibatch") else "g1"
-    sure = safe(found, ("own", "SGD", "turned"), phi)
+    sure = safe(found, ("own", "SGD"), phi)
     noise = "on minibatches" if name.startswith("minibatch") else "under Gaussian noise"
     extra = f"; error of its drift from {c.batches} sampled batches {float(r[f'{name}/drift error']):.1%} at x0" \
         if f"{name}/drift error" in r else ""  # fmt: skip

@@ -44,12 +44,12 @@ class Config:
     steps: int = 250
     deep_steps: int = 80  # of the 20-layer student
     save_every: int = 10
-    n: int = 16
+    n: int = 32
     minibatch_eta: float = 0.05
     minibatch_rho: float = 0.1
     minibatch_steps: int = 20
     minibatch_save_every: int = 2
-    pairs: int = 16
+    pairs: int = 32
     batch_size: int = 5
     batches: int = 30
     seed: int = 0

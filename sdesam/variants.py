@@ -56,12 +56,19 @@ class Variants:
         return state[:, None].expand(-1, len(self.values), *state.shape[1:]).clone()
 
     def position(self, state: Tensor) -> Tensor:
-        """The state (n, R, ..., d)."""
-        return state
+        """The state (n, R, ..., d); infinite beyond the fourth root of the largest float, where |x|² of |x|² overflows.
+
+        A path out there has diverged, and says so before an observable is the difference of two infinities.
+        """
+        return torch.where(state.abs() < torch.finfo(state.dtype).max ** 0.25, state, torch.inf)
 
     def step(self, state: Tensor, z: Any) -> Tensor:
-        """Every variant's step on the same z."""
-        return torch.func.vmap(lambda row, x: self.make(*row).step(x, z), (0, 1), 1)(self.values.to(state), state)
+        """Every variant's step on the same z; one by one where torch has no batching rule, with the same result."""
+        rows = self.values.to(state)
+        try:
+            return torch.func.vmap(lambda row, x: self.make(*row).step(x, z), (0, 1), 1)(rows, state)
+        except RuntimeError:
+            return torch.stack([self.make(*row).step(x, z) for row, x in zip(rows, state.unbind(1), strict=True)], 1)
 
 
 def variants(make: Callable[..., Kernel], rows: Sequence[Sequence[float]]) -> Variants:
@@ -78,7 +85,9 @@ def variants(make: Callable[..., Kernel], rows: Sequence[Sequence[float]]) -> Va
     """
     if not rows or len({len(row) for row in rows}) > 1:
         raise ValueError(f"rows must be at least one, all of as many parameters as make takes, got {list(rows)}.")
-    return Variants(make, torch.tensor([[float(v) for v in row] for row in rows], dtype=torch.float64))
+    found = Variants(make, torch.tensor([[float(v) for v in row] for row in rows], dtype=torch.float64))
+    _ = found.first  # raises what make raises
+    return found
 
 
 # ----------------------------------------------------------------- minibatches dealt out among chains
