@@ -100,7 +100,10 @@ def relative(ax, x: Comparison, e: ss.Estimate, **style) -> None:
     """|error| over the loss, without step 0, where both are at the start."""
     scale = np.asarray(x.algorithm["f"].value)[1:]
     size = ss.Estimate(np.abs(np.asarray(e.value)[1:]) / scale, np.asarray(e.stderr)[1:] / scale, e.n, e.method)
-    ax.plot(x.times[1:], size.value, **_line(**style))
+    line = _line(**style)
+    low, high = size.interval()
+    ax.plot(x.times[1:], size.value, **line)
+    ax.fill_between(x.times[1:], np.maximum(low, 1e-3 * size.value), high, color=line["color"], alpha=0.15, linewidth=0)
 
 
 def _line(*, method: str, kind: str, **style) -> dict:

@@ -89,7 +89,8 @@ def slug(name: str) -> str:
 def shown(c: Comparison, models: tuple[str, ...], phi: str) -> str:
     """Metrics with their intervals."""
     parts = (f"{m} {v:.2e} [{low:.1e}, {high:.1e}]" for m in models for v, low, high in [c.metric(m, phi, LEVEL)])
-    return "; ".join(parts) + (f"; {int(c.lost.max())} diverged" if c.lost.any() else "")
+    heavy = "" if trusted(*(c.errors[m][phi][1:] for m in models)) else " (heavy-tailed)"
+    return "; ".join(parts) + heavy + (f"; {int(c.lost.max())} diverged" if c.lost.any() else "")
 
 
 def safe(c: Comparison, models: tuple[str, ...], phi: str) -> bool:
