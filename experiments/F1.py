@@ -11,7 +11,7 @@ from sdesam.validation_tasks import Config, results
 
 ID = "F1"
 TITLE = "Does the SDE of USAM follow it? Four tasks, against ρ"
-MINUTES = 4.0
+MINUTES = 5.6
 CAPTION = """
 Top, Gaussian gradient noise: the paper's error metric of three models of USAM against ρ (η, √η, 3√η), on one Brownian path with the
 optimizer; bars: 95 %, simultaneous over all steps. Grey: two independent runs of the optimizer itself, n = 32 each, and the upper end of

@@ -15,7 +15,7 @@ from sdesam.validation_tasks import TASKS, task
 
 ID = "F4"
 TITLE = "Loss curves of four optimizers and their SDEs, ρ = √η"
-MINUTES = 2.0
+MINUTES = 2.8
 CAPTION = """
 Top: mean loss of each optimizer (solid, markers) and of its SDE (dashed) on the four tasks under Gaussian gradient noise; bands: 95 %
 pointwise (that of an SDE is the optimizer's and the difference's, added). Bottom: distance of each optimizer's mean loss from that of its
