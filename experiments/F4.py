@@ -85,6 +85,7 @@ def figure(r: dict[str, np.ndarray], c: Config):
                     relative(bottom, x, x.errors[model]["f"], method=method, kind=kind, marker="", linewidth=1.0)
             if method == "SAM":
                 relative(bottom, x, x.errors[AGAIN]["f"], method="", kind="theory", color="0.6", linewidth=1.0)
+        bottom.set_ylim(min(abs(r[f"{name}/{m}/own"][0, -1]) / r[f"{name}/{m}"][0, -1] for m in METHODS) / 10, None)
         top.set(title=name)
         bottom.set(yscale="log", xlabel=r"time $t=k\eta$")
     axes[0, 0].set_ylabel(r"mean loss $E\,f$")
@@ -92,7 +93,7 @@ def figure(r: dict[str, np.ndarray], c: Config):
     axes[0, 0].legend(fontsize=6.5)
     axes[1, 0].plot([], [], color="0.4", label="own SDE")
     axes[1, 0].plot([], [], color="0.4", linestyle="--", label="SDE of SGD")
-    axes[1, 0].legend(fontsize=6.5)
+    axes[1, 0].legend(fontsize=6.5, loc="lower right")
     return fig
 
 
