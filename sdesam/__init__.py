@@ -7,12 +7,14 @@ One verb.  An optimizer and a discretised SDE are both a Markov kernel ``state�
                                     │                                                              ├─ kernel ── simulate
                                     └── theory: x ↦ (drift, diffusion) ── SDE ── integrator(sde, h) ┘
 
-Layers, each importing from those above only: validation, failures, calculus, special, folds, statistics, quadrature,
-noise, conclusions · landscapes, saddles_and_valleys, finite_sums, datasets, oracles, minibatch, observables · updates,
-sde, one_step · kernels, integrators, second_order, theory · engine, ensembles, exits, controls, weak_error, backward,
-tubes, deterministic, orders, drift_corrections, leading_constants, fluctuations, planted, interop ·
-plotting, files, sources, experiments, report, store, chunks, executors, sweeps · catalogue, setting, side_by_side,
-cells, order_report, grids, collecting, sweeping, reproduction, terminal, explorer, cli_stores, cli_explore, cli.
+Layers, each importing from those above only: validation, failures, calculus, special, folds, statistics,
+quadrature, noise, conclusions · landscapes, saddles_and_valleys, finite_sums, datasets, oracles, minibatch,
+observables · updates, sde, one_step · kernels, variants, integrators, second_order, stability, theory · engine,
+ensembles, exits, controls, metrics, comparison, weak_error, backward, tubes, deterministic, orders,
+drift_corrections, leading_constants, fluctuations, planted, interop · plotting, files, sources, experiments,
+validation_tasks, validation_figures, report, store, chunks, executors, sweeps · catalogue, setting, side_by_side,
+cells, order_report, grids, collecting, sweeping, reproduction, terminal, explorer, validating, cli_stores,
+cli_explore, cli_validate, cli.
 Names are loaded on first use, so importing the package does not import torch.
 """
 
@@ -42,6 +44,8 @@ _HOME = {
     "ensembles": ["Cloud", "DivergenceWarning", "simulate", "trajectories"],
     "exits": ["ExitTimes", "first_exit"],
     "weak_error": ["WeakError", "by_controlled_mc", "by_coupled_mc", "in_closed_form"],
+    "comparison": ["apart", "beside"],
+    "metrics": ["Comparison"],
     "conclusions": ["Order", "conclude"],
     "deterministic": ["by_quadrature"],
     "orders": ["weak_order", "weak_order_of"],
@@ -57,6 +61,7 @@ __all__ = sorted(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
     from .calculus import grad, grad_and_hessian, hessian, hvp, norm, unit
+    from .comparison import apart, beside
     from .conclusions import Order, conclude
     from .deterministic import by_quadrature
     from .drift_corrections import corrected_drift
@@ -69,6 +74,7 @@ if TYPE_CHECKING:
     from .kernels import Kernel, coupled, optimizer, subcycle
     from .landscapes import DoubleWell, Landscape, LogCosh, Quadratic, Saddle, TanhNetwork
     from .leading_constants import leading_constant
+    from .metrics import Comparison
     from .minibatch import MinibatchOracle, gaussian_surrogate
     from .noise import Choice, Normal, Product, ThreePoint, TwoPoint
     from .observables import coordinate, difference, of_member, products, squared_norm

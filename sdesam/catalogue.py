@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from .datasets import breast_cancer_network, iris_linear_network, teacher_student
+from .finite_sums import FiniteSum, ModuleLoss, flat_parameters
 from .landscapes import DoubleWell, Landscape, LogCosh, Quadratic, Saddle, TanhNetwork
 from .saddles_and_valleys import EmbeddedSaddle, LinearAutoencoder, ProductValley, Rotated, WenValley, rotation
 from .updates import dnsam, dnsam_full_numerator, sam, sgd, unified_sam, usam
@@ -58,12 +60,23 @@ METHODS: dict[str, Callable] = {
 
 
 def find_landscape(name: str) -> Scene:
-    """A catalogued landscape, or the user's ``file.py:function`` mapping ``(..., d) -> (...)``."""
+    """A catalogued landscape, or the user's ``file.py:function`` mapping ``(..., d) -> (...)``.
+
+    A function without parameters makes the landscape; one made of a torch module starts at the module's parameters.
+    """
     if ".py:" in name:
-        return Scene(load_function(name), None)
+        f = load_function(name)
+        f = f() if inspect.isfunction(f) and not inspect.signature(f).parameters else f
+        return Scene(f, _start_of_module(f))
     if name not in LANDSCAPES:
         raise ValueError(f"landscape {name!r} is unknown: {nearest(name, LANDSCAPES)} Or give file.py:function.")
     return LANDSCAPES[name]()
+
+
+def _start_of_module(f: object) -> tuple[float, ...] | None:
+    if isinstance(f, FiniteSum) and isinstance(f.loss, ModuleLoss):
+        return tuple(flat_parameters(f.loss.module).tolist())
+    return None
 
 
 def find_method(name: str) -> Callable:

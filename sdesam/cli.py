@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from . import __version__, cli_explore, cli_stores
+from . import __version__, cli_explore, cli_stores, cli_validate
 from .failures import StoreFailed
 from .terminal import Failed, Numbers, Usage, require_writable, set_threads
 
@@ -28,6 +28,7 @@ app = App(
 
 cli_stores.register(app)
 cli_explore.register(app)
+cli_validate.register(app)
 
 
 @app.command

@@ -12,7 +12,8 @@ ORDER = [
     ["validation", "failures", "calculus", "special", "folds", "statistics", "quadrature", "noise", "conclusions"],
     ["landscapes", "saddles_and_valleys", "finite_sums", "datasets", "oracles", "minibatch", "observables"],
     ["updates", "sde", "one_step"],
-    ["kernels", "integrators", "second_order", "theory.gaussian_noise", "theory.anisotropic_noise", "theory.linear",
+    ["kernels", "variants", "stability", "integrators", "second_order", "theory.gaussian_noise",
+     "theory.anisotropic_noise", "theory.linear",
      "theory.affine_noise", "theory.monzio_compagnoni2023.additive", "theory.monzio_compagnoni2023.sdes",
      "theory.monzio_compagnoni2023.as_printed", "theory.monzio_compagnoni2023.closed_forms",
      "theory.monzio_compagnoni2023.saddles_and_exits", "theory.monzio_compagnoni2023.at_run_time",
@@ -24,14 +25,15 @@ ORDER = [
      "engine.formats", "engine.circular", "engine.functions", "engine.draws", "engine.lanes", "engine.lists",
      "engine.printer", "engine.rows", "engine.reductions", "engine.runtime", "engine.sums", "engine.native",
      "engine.rounding", "engine.trial", "engine.compilation", "engine.cpu", "engine.choice", "engine", "ensembles",
-     "exits", "weak_error", "backward", "tubes", "deterministic", "orders", "drift_corrections", "leading_constants",
+     "exits", "metrics", "comparison", "weak_error", "backward", "tubes", "deterministic", "orders", "drift_corrections", "leading_constants",
      "fluctuations", "planted", "interop.torchsde", "interop"],
-    ["plotting", "files", "sources", "experiments", "criteria", "report", "store", "chunks", "executors", "sweeps"],
+    ["plotting", "files", "sources", "experiments", "criteria", "validation_tasks",
+     "validation_figures", "report", "store", "chunks", "executors", "sweeps"],
     ["catalogue", "setting", "side_by_side", "cells", "order_report", "grids", "collecting", "sweeping",
      "reproduction", "terminal", "explorer.families", "explorer.state", "explorer.methods", "explorer.tracing",
      "explorer.formulas", "explorer.science", "explorer.presets", "explorer.stopped", "explorer.critical",
      "explorer.library", "explorer.check", "explorer.page", "explorer.figure", "explorer.server", "explorer.widget",
-     "explorer", "cli_stores", "cli_explore", "cli"],
+     "explorer", "validating", "cli_stores", "cli_explore", "cli_validate", "cli"],
 ]  # fmt: skip
 RANK = {name: i for i, name in enumerate(name for layer in ORDER for name in layer)}
 

@@ -1,0 +1,94 @@
+"""The criteria of the validation figures F1 to F5, each watched failing on planted results."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdesam.experiments import load
+
+ROOT = Path(__file__).parents[1]
+TASKS = ("quadratic", "Iris", "Breast Cancer", "teacher-student")
+PANELS = ("Iris", "Breast Cancer", "teacher-student", "Iris, batches")
+AGAIN = "the optimizer again"
+
+
+def watch(name, claim, *planted):
+    """The claim's verdict is the one on record, and none of the planted results keeps it."""
+    script = load(ROOT / "experiments" / f"{name}.py")
+    record = json.loads((ROOT / "figures" / f"{name}.json").read_text())
+    results = {k: np.array(v) for k, v in record["results"].items()}
+
+    def verdict(r):
+        return next(v for v in script.verdicts(r, script.Config()) if v.claim == claim)
+
+    on_record = verdict(results)
+    assert on_record.verdict == on_record.expected
+    for change in planted:
+        assert verdict({**results, **change(results)}).verdict != on_record.expected, change(results).keys()
+
+
+def as_is(old, new):
+    """Under every key that ends in ``old`` what stands under the one that ends in ``new``."""
+    return lambda r: {k: r[k.removesuffix(old) + new] for k in r if k.endswith(old)}
+
+
+def swapped(first, second):
+    return lambda r: {**as_is(first, second)(r), **as_is(second, first)(r)}
+
+
+def grown(key, factor):
+    return lambda r: {k: r[k] * np.array([factor, 1, 1])[:, None] for k in r if k.endswith(key)}
+
+
+def heavy(key):
+    return lambda r: {k: r[k] + np.array([0, 0, 1])[:, None] for k in r if k.endswith(key)}
+
+
+def lost(key):
+    return lambda r: {k: r[k] + 1 for k in r if k.endswith(key)}
+
+
+def record_of(name, claim):
+    record = json.loads((ROOT / "figures" / f"{name}.json").read_text())
+    return next(v["verdict"] for v in record["verdicts"] if v["claim"] == f"{name}-{claim}")
+
+
+@pytest.mark.parametrize("name", ["F1", "F2", "F3"])
+@pytest.mark.parametrize("task", [*TASKS, *(f"minibatch {panel}" for panel in PANELS)])
+def test_the_own_sde_is_nearer(name, task):
+    slug = task.lower().replace(", ", "-").replace(" ", "-")
+    phi = "f" if task.startswith("minibatch") else "g1"
+    planted = [swapped(f"{task}/0.1/{phi}/own", f"{task}/0.1/{phi}/SGD"), lost(f"{task}/0.1/lost"),
+               as_is(f"{task}/0.1/{phi}/own", f"{task}/0.1/{phi}/turned")]  # fmt: skip
+    watch(name, f"{name}-{slug}", *(planted if record_of(name, slug) == "qualitatively" else []))
+
+
+@pytest.mark.parametrize("name", ["F1", "F2", "F3"])
+def test_the_rows_over_all_tasks(name):
+    watch(name, f"{name}-sgd-fails", *(grown(f"{task}/0.3/g1/SGD", 0.1) for task in TASKS))
+    watch(name, f"{name}-noise-term", grown("/0.1/g1/drift only", 3.0))
+    watch(name, f"{name}-floor", grown(f"/0.1/g1/{AGAIN}", 1e-6))
+    beyond = [swapped("/0.3/g1/own", "/0.3/g1/SGD")] if record_of(name, "beyond-root") == "qualitatively" else []
+    watch(name, f"{name}-beyond-root", *beyond)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_loss_curves(task):
+    slug = task.lower().replace(" ", "-")
+    planted = [swapped(f"{task}/SAM/own", f"{task}/SAM/SGD"), heavy(f"{task}/USAM/own")]
+    watch("F4", f"F4-{slug}", *(planted if record_of("F4", slug) == "qualitatively" else []))
+
+
+@pytest.mark.parametrize("task", ["quadratic", "iris"])
+def test_proxies_of_sam(task):
+    name = {"quadratic": "quadratic", "iris": "Iris"}[task]
+    exchanged = swapped(f"{name}/0.1/DNSAM", f"{name}/0.1/USAM, ρA/σ")
+    watch("F5", f"F5-{task}-noise-regime", exchanged)
+    away = as_is(f"{name}/10/DNSAM", f"{name}/10/DNSAM, turned")
+    watch(
+        "F5",
+        f"F5-{task}-gradient-regime",
+        *([away] if record_of("F5", f"{task}-gradient-regime") == "qualitatively" else []),
+    )
