@@ -80,3 +80,15 @@ export function warningsOf(state, theory, reference) {
 
 const onStableManifold = (state, reference) =>
   Math.abs((state.start[0] - reference.x[0]) * reference.axis[0] + (state.start[1] - reference.x[1]) * reference.axis[1]) < 1e-12;
+
+// The schema of states with what depends on the page: landscapes, methods, defaults.
+export function schemaOf(config) {
+  const { schema, landscapes } = config, base = { ...schema.defaults, ...config.state };
+  const parametersOf = (name) => Object.fromEntries(Object.entries(landscapes[name].parameters).map(([k, [, low, high]]) => [k, [low, high, false]]));
+  const startOf = (name) => {
+    const { start, view, parameters } = landscapes[name], half = Math.max(0.5, view / 2);
+    return { landscape: name, start: [...start], box: [start[0] - half, start[0] + half, start[1] - half, start[1] + half], parameters: Object.fromEntries(Object.entries(parameters).map(([k, v]) => [k, v[0]])) };
+  };
+  const parameters = { ...startOf(base.landscape).parameters, ...base.parameters };
+  return { ...schema, landscapes, parametersOf, startOf, methods: config.methods, base: { ...base, parameters } };
+}
