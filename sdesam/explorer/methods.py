@@ -35,6 +35,8 @@ class Method:
     noiseless : the method that it is for sigma = 0, whose SDE divides by no noise
     code : Python that names the update
     formulas : the family of closed forms that describes it near critical points, "sgd", "usam", "sam" or ""
+    order : nodes a dimension of the rule over the noise in its SDE, 0 where the SDE is a formula
+    source : of a user's update its file.py:function, or "" where it came as a function; None for the explorer's own
     """
 
     name: str
@@ -43,6 +45,8 @@ class Method:
     noiseless: str
     code: str
     formulas: str = ""
+    order: int = 0
+    source: str | None = None
 
 
 _ACCURACY = 1e-8  # of the functions in SAM's SDE: a picture needs no more, and the page is half as long
@@ -58,9 +62,9 @@ def _quadrature_model(update: Callable[..., Tensor]) -> Model:
     return model
 
 
-def method_of(update: Callable[..., Tensor], name: str, code: str) -> Method:
+def method_of(update: Callable[..., Tensor], name: str, code: str, source: str | None = None) -> Method:
     """A user's update field, beside its modified equation of order 1 by a rule of 16 nodes."""
-    return Method(name, update, {"theory": _quadrature_model(update)}, name, code)
+    return Method(name, update, {"theory": _quadrature_model(update)}, name, code, order=_ORDER, source=source)
 
 
 _CATALOGUE = (

@@ -61,9 +61,15 @@ def config_of(
         "state": state.document(),
         "methods": list(methods),
         "landscapes": {name: _about(family) for name, family in families.items()},
+        "sources": {"landscape": _sources(families), "method": _sources(methods)},
         "presets": [preset.document() for preset in presets],
         "story": next((p.name for p in presets if p.state == state), ""),
     }
+
+
+def _sources(things: Mapping[str, Family] | Mapping[str, Method]) -> dict[str, str]:
+    """Where what the user brought can be loaded from, by name."""
+    return {name: thing.source for name, thing in things.items() if thing.source is not None}
 
 
 def _about(family: Family) -> dict[str, Any]:

@@ -21,8 +21,8 @@ export class Clock extends Pictures {
     if (this.stopped) return;
     const passed = Math.min(0.1, (now - (this.last ?? now)) / 1000), began = performance.now();
     this.last = now;
-    if (this.pair && this.root.isConnected) {
-      if (this.playing && !document.hidden) this.move(passed, began);
+    if (this.pair && this.root.isConnected && !document.hidden && !this.unseen) {
+      if (this.playing) this.move(passed, began);
       if (this.phase.advance(performance.now() + 2)) this.phaseDirty = true;
       if (this.dirty || this.hover || this.slow) this.draw();
       else if (this.phaseDirty) this.drawPhase();

@@ -1,5 +1,5 @@
 // The screen: what it shows follows one state; what its pictures and its clock are is in pictures.js and clock.js.
-import { banner } from "./controls.js";
+import { banner, calm } from "./controls.js";
 import { Clock } from "./clock.js";
 import { ALGORITHM, MODEL, Pair, numbersOf } from "./ensemble.js";
 import { fragmentOf, parseFragment, schemaOf } from "./state.js";
@@ -16,7 +16,7 @@ const RESTART = ["landscape", "n", "seed", "start", "spread", "quantity", "absor
 export class Screen extends Clock {
   constructor(root, config, host) {
     super();
-    Object.assign(this, { root, config, host, pins: [], check: null, playing: true, slow: false, hover: null, speed: 1, most: Infinity, work: 0, grounds: new Map() });
+    Object.assign(this, { root, config, host, pins: [], check: null, playing: !calm(), slow: false, hover: null, speed: 1, most: Infinity, work: 0, grounds: new Map() });
     this.schema = schemaOf(config);
     const { state, notes } = parseFragment(host.fragment || "", this.schema);
     this.panel = new Panel(this);
@@ -32,13 +32,25 @@ export class Screen extends Clock {
   }
 
   // ---- states
-  async open(state, { keepPins = false } = {}) {
+  // The last call wins, whichever science arrives first; what cannot be loaded leaves the screen as it was.
+  async open(wanted, { keepPins = false } = {}) {
+    const turn = (this.opened = (this.opened || 0) + 1);
+    let state = wanted, science = null, trouble = null;
     try {
-      this.science = await this.scienceFor(state.landscape, state.method);
+      science = await this.scienceFor(state);
     } catch (error) {
-      this.note(`${state.landscape} with ${state.method} could not be loaded (${error.message}); the page goes on.`, "warning");
-      if (!this.science) return;
-      state = { ...this.state };
+      trouble = error.message.replace(/\.$/, "");
+    }
+    if (turn !== this.opened) return;
+    if (!science) {
+      state = this.state || this.schema.base;
+      this.note(`${wanted.landscape} with ${wanted.method} could not be loaded (${trouble}); ${state.landscape} with ${state.method} is shown.`, "warning");
+      science = this.science || (await this.scienceFor(state));
+    }
+    this.science = science;
+    if (!science.models[state.method][state.model]) {
+      this.note(`model “${state.model}” is not one of ${state.method}; its own SDE is shown.`);
+      state = { ...state, model: "theory" };
     }
     if (!keepPins) this.pins = [];
     this.state = state;
@@ -48,21 +60,27 @@ export class Screen extends Clock {
     this.panel.build();
   }
 
-  async scienceFor(landscape, method) {
-    const held = this.config.sciences.find((s) => s.landscape === landscape && s.models[method]);
-    if (held) return held;
-    if (!this.host.load) throw new Error("this page holds other methods only");
-    const loaded = await this.host.load(landscape, method);
-    this.config.sciences.push(loaded);
-    return loaded;
+  // The landscape's science with the method of a state and the one it switches to; what is missing is loaded.
+  async scienceFor({ landscape, method, switch_at: at, switch_to: to }) {
+    const { sciences } = this.config, held = () => sciences.find((s) => s.landscape === landscape);
+    for (const name of at > 0 && to ? [method, to] : [method]) {
+      if (held()?.models[name]) continue;
+      if (!this.host.load) throw new Error("it is not in this page");
+      const loaded = await this.host.load(landscape, name), old = held();
+      if (old) sciences[sciences.indexOf(old)] = joined(old, loaded);
+      else sciences.push(loaded);
+    }
+    return held();
   }
 
   // A change of some entries; what needs another science opens it, what needs a new start restarts.
   set(changes) {
     const next = { ...this.state, ...changes };
-    if (changes.landscape) return this.open({ ...next, ...this.schema.startOf(changes.landscape), landscape: changes.landscape });
-    const known = this.science.models[next.method];
-    if (!known) return this.open(next, { keepPins: true });
+    if (changes.landscape) {
+      this.panel.forget();
+      return this.open({ ...next, ...this.schema.startOf(changes.landscape), model: "theory" }).then(() => this.changed());
+    }
+    if (!this.science.models[next.method]) return this.open({ ...next, model: "theory" }, { keepPins: true }).then(() => this.changed());
     if (!this.science.models[next.method][next.model]) next.model = "theory";
     this.state = next;
     this.check = null;
@@ -149,4 +167,12 @@ export class Screen extends Clock {
     const v = this.pair.verdict();
     this.panel.say(`${finished ? "Finished. " : ""}t = ${short(this.pair.t)}: algorithm ${short(v.a.mean)}, SDE ${short(v.b.mean)}; ${this.panel.word(v)}.`);
   }
+}
+
+// Two sciences of one landscape, with other methods, in one.
+function joined(a, b) {
+  const both = (key) => ({ ...a[key], ...b[key] });
+  const facts = { ...a.facts, ...b.facts };
+  for (const key of ["noiseless", "formulas", "updates", "orders"]) facts[key] = { ...a.facts[key], ...b.facts[key] };
+  return { ...a, f: both("f"), noise: both("noise"), models: both("models"), facts };
 }

@@ -50,7 +50,7 @@ function drawAxes(ctx, frame, colors) {
   ctx.strokeRect(left, top, w, h);
   for (const v of ticks(-frame.half[0], frame.half[0], 6)) {
     const [px] = frame.to(v, 0);
-    label(ctx, short(v), px, top + h + 12, { color: colors.muted, align: "center" });
+    label(ctx, short(v), Math.min(px, left + w - 8), top + h + 12, { color: colors.muted, align: "center" });
   }
   for (const v of ticks(-frame.half[1], frame.half[1], 6)) {
     const [, py] = frame.to(0, v);
@@ -129,7 +129,16 @@ function maskOf(round, ratio) {
   });
 }
 
+// One layer a size: it is filled anew for every cloud.
+const layers = new Map();
 function layerOf(w, h) {
+  const key = `${w}x${h}`;
+  if (layers.size > 8) layers.clear();
+  if (!layers.has(key)) layers.set(key, newLayer(w, h));
+  return layers.get(key);
+}
+
+function newLayer(w, h) {
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, w);
   canvas.height = Math.max(1, h);

@@ -1,10 +1,11 @@
 // Curves over time: both sides with 95 % bands, theory dashed, pinned runs grey, the toolkit's band beside them.
 import { ALGORITHM, MODEL } from "./ensemble.js";
-import { area, label, line, short, ticks } from "./paint.js";
+import { area, label, line, short, tickTexts, ticks } from "./paint.js";
 
 const MARGIN = { left: 54, right: 10, top: 26, bottom: 30 };
 const NORMAL95 = 1.96;
 const MOST_POINTS = 400;
+const FAR = 1000; // horizons: a mean exit time beyond is told without its number
 
 // Evenly chosen places of a long series, the last one included.
 export function thin(count, most = MOST_POINTS) {
@@ -48,10 +49,11 @@ export function drawPlot(ctx, width, height, spec, colors) {
   const X = (t) => MARGIN.left + (w * t) / spec.horizon, Y = (v) => MARGIN.top + h * (1 - (v - low) / (high - low));
   ctx.fillStyle = colors.ground;
   ctx.fillRect(MARGIN.left, MARGIN.top, w, h);
-  for (const v of ticks(low, high, Math.max(3, Math.floor(h / 32)))) {
+  const marks = ticks(low, high, Math.max(3, Math.floor(h / 32))), texts = tickTexts(marks);
+  marks.forEach((v, k) => {
     line(ctx, [[MARGIN.left, Y(v)], [MARGIN.left + w, Y(v)]], { color: colors.grid, width: 1 });
-    label(ctx, short(v), MARGIN.left - 6, Y(v), { color: colors.muted, align: "right" });
-  }
+    label(ctx, texts[k], MARGIN.left - 6, Y(v), { color: colors.muted, align: "right" });
+  });
   for (const t of ticks(0, spec.horizon, 6)) label(ctx, short(t), X(t), MARGIN.top + h + 11, { color: colors.muted, align: "center" });
   label(ctx, "time t = kη", MARGIN.left + w / 2, height - 6, { color: colors.muted, align: "center" });
   label(ctx, spec.title, MARGIN.left, 12, { color: colors.ink, font: "600 12.5px system-ui, sans-serif" });
@@ -113,8 +115,8 @@ export function plotsOf(pair, { state, theory, spread, reference, pins, check, c
   if (spread.length && state.quantity === "distance") quantity.curves.push({ t: spread.map((v) => v[0]), value: spread.map((v) => v[1]), color: colors.theory, dash: [2, 3], width: 1.8, theory: true });
   if (spread.length && state.quantity === "distance") quantity.note = "dotted: linear theory";
   const survival = { horizon, title: "still inside the box", curves: both("inside"), fixed: [0, 1.04], note: `censored ${Math.round((100 * censored) / (2 * n))} %`, vertical: [] };
-  if (theory.exit <= horizon) survival.vertical.push({ at: theory.exit, color: colors.theory, text: `theory: mean exit ${short(theory.exit)}` });
-  else if (Number.isFinite(theory.exit)) survival.note = `theory: mean exit ${theory.exit > 1e6 ? "over a million" : short(theory.exit)}`;
+  if (theory.exit <= horizon) survival.vertical.push({ at: theory.exit, color: colors.theory, text: `theory: mean exit at t = ${short(theory.exit)}` });
+  else if (theory.exit > horizon) survival.note = theory.exit > FAR * horizon ? "theory: mean exit never within this run" : `theory: mean exit at t = ${short(theory.exit)}`;
   const loss = { horizon, title: "loss f, mean", curves: both("loss"), horizontal: [] };
   if (Number.isFinite(theory.level)) loss.horizontal.push({ at: theory.level, color: colors.theory, text: `theory: ${short(theory.level)}` });
   if (diverged) loss.note = `without ${diverged} diverged`;
