@@ -40,13 +40,19 @@ def explore(
 
     Parameters
     ----------
-    landscape : saddle, rotated-saddle, embedded-saddle, double-well, quadratic, log-cosh, product-valley, tanh-network,
-        or file.py:function of planar points, whose keyword-only numbers become sliders
-    method : sgd, sam, usam, dnsam, dnsam-full-numerator, unified-sam, or file.py:function
-    state : an address copied from the page, what follows its #, or a .json file that it exported
-    port : of the local server; by default the first free one from 8765 on
-    browser : open it
-    export : instead of a server, write one .html file that runs anywhere without Python; into a folder, one a story
+    landscape
+        saddle, rotated-saddle, embedded-saddle, double-well, quadratic, log-cosh, product-valley, tanh-network,
+        or file.py:function of planar points (..., 2), whose keyword-only numbers become sliders
+    method
+        sgd, sam, usam, dnsam, dnsam-full-numerator, unified-sam, or file.py:function, called as G(g, x, z, rho=rho)
+    state
+        an address copied from the page, what follows its #, or a .json file that it exported
+    port
+        of the local server; by default the first free one from 8765 on
+    browser
+        open it; not over ssh
+    export
+        instead of a server, write one .html file that runs anywhere without Python; into a folder, one a story
     """
     library, screen = _opened(landscape, method, state)
     if export is None:
@@ -72,12 +78,18 @@ def render(
 
     Parameters
     ----------
-    state : an address copied from the page, what follows its #, or a .json file that it exported
-    output : a .pdf or .png file
-    landscape : your file.py:function, where the state was made with it
-    method : your file.py:function, where the state was made with it
-    n : replicates
-    threads : torch threads
+    state
+        an address copied from the page, what follows its #, or a .json file that it exported
+    output
+        a .pdf or .png file
+    landscape
+        your file.py:function, where the state was made with it
+    method
+        your file.py:function, where the state was made with it
+    n
+        replicates
+    threads
+        torch threads
     """
     require_writable(output, (".pdf", ".png"))
     set_threads(threads)

@@ -292,10 +292,12 @@ def test_stories_and_landscapes_from_the_server(browser, library, serve):
 def test_the_last_choice_wins(browser, library, serve):
     with Tab(browser, serve(library, PRESETS[0].state)) as tab:
         tab.ask("""() => { const load = sdesam.host.load; sdesam.host.load = async (l, m) => {
-          if (l === 'double-well') await new Promise((done) => setTimeout(done, 1500)); return load(l, m); };
+          if (l === 'double-well') await new Promise((go) => (globalThis.go = go)); return load(l, m); };
           sdesam.set({landscape: 'double-well'}); sdesam.set({landscape: 'quadratic'}); }""")
         tab.until("sdesam.state.landscape === 'quadratic'")
-        time.sleep(2.5)
+        tab.ask("go()")
+        tab.until("sdesam.config.sciences.some((s) => s.landscape === 'double-well')")
+        time.sleep(0.2)
         assert tab.state()["landscape"] == "quadratic"
 
 

@@ -158,9 +158,12 @@ def family_of(function: Function, code: str, source: str = "") -> Family:
     ValueError, TypeError
         Where the function does not map points ``(..., 2)`` to ``(...)``, or a keyword has no number as its default.
     """
-    require_landscape(function, torch.tensor([0.3, -0.2], dtype=torch.float64))
     known = inspect.signature(function).parameters.values() if not hasattr(function, "dim") else ()
     sliders = {p.name: _slider(p) for p in known if p.kind is p.KEYWORD_ONLY}
+    try:
+        require_landscape(function, torch.tensor([0.3, -0.2], dtype=torch.float64))
+    except ValueError as error:
+        raise ValueError(f"the explorer shows the plane, x = (..., 2): {error}") from error
     numbers = "".join(f", {name}={{{name}}}" for name in sliders)
     name = own_name(function, FAMILIES, "landscape")
     return Family(name, function, sliders, (0.5, 0.5), 2.0, f"partial({code}{numbers})" if sliders else code, source)

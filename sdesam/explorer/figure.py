@@ -75,7 +75,7 @@ def _map(ax: Axes, library: Library, state: State, side: str) -> None:
 
 
 def _last_points(kernel: Stopped, state: State, seed: int) -> np.ndarray:
-    """Where the first replicates are at the horizon, (n, 2); compiled, where that is possible: minutes become seconds."""
+    """Where the first replicates are at the horizon, (n, 2); compiled, where it can be: seconds instead of minutes."""
     x0 = Cloud(list(state.start), state.spread) if state.spread > 0 else list(state.start)
     start, _ = prepare(kernel, x0, n=_SHOWN, steps=state.steps, save_every=state.steps, engine="auto")
     one = torch.tensor(state.start, dtype=torch.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -63,7 +64,18 @@ def _quadrature_model(update: Callable[..., Tensor]) -> Model:
 
 
 def method_of(update: Callable[..., Tensor], name: str, code: str, source: str | None = None) -> Method:
-    """A user's update field, beside its modified equation of order 1 by a rule of 16 nodes."""
+    """A user's update field, beside its modified equation of order 1 by a rule of 16 nodes.
+
+    Raises
+    ------
+    ValueError
+        Where it cannot be called as G(g, x, z, rho=rho).
+    """
+    try:
+        inspect.signature(update).bind(None, None, None, rho=0.1)
+    except TypeError as error:
+        what = f"update {name} must be called as {name}(g, x, z, rho=rho)"
+        raise ValueError(f"{what}, got {name}{inspect.signature(update)}: {error}.") from error
     return Method(name, update, {"theory": _quadrature_model(update)}, name, code, order=_ORDER, source=source)
 
 

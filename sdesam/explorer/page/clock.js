@@ -23,7 +23,7 @@ export class Clock extends Pictures {
     this.last = now;
     if (this.pair && this.root.isConnected && !document.hidden && !this.unseen) {
       if (this.playing) this.move(passed, began);
-      if (this.phase.advance(performance.now() + 2)) this.phaseDirty = true;
+      if (this.phase.advance(performance.now() + (this.playing ? 2 : BUDGET))) this.phaseDirty = true;
       if (this.dirty || this.hover || this.slow) this.draw();
       else if (this.phaseDirty) this.drawPhase();
       this.measure(performance.now() - began);

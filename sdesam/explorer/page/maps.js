@@ -48,6 +48,8 @@ function drawAxes(ctx, frame, colors) {
   ctx.strokeStyle = colors.line;
   ctx.lineWidth = 1;
   ctx.strokeRect(left, top, w, h);
+  label(ctx, "x[0]", left + w - 5, top + h - 9, { color: colors.muted, align: "right" });
+  label(ctx, "x[1]", left + 5, top + 10, { color: colors.muted });
   for (const v of ticks(-frame.half[0], frame.half[0], 6)) {
     const [px] = frame.to(v, 0);
     label(ctx, short(v), Math.min(px, left + w - 8), top + h + 12, { color: colors.muted, align: "center" });

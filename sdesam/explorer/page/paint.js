@@ -20,6 +20,13 @@ export function short(v, digits = 3) {
   return String(+v.toPrecision(digits));
 }
 
+// A mean with the digits that its standard error leaves, three at least.
+export function meanText({ mean, error }) {
+  const size = Math.abs(mean);
+  if (!(error > 0 && size > error && size >= 1e-4 && size < 1e5)) return short(mean);
+  return mean.toPrecision(Math.min(8, Math.max(3, Math.floor(Math.log10(size)) - Math.floor(Math.log10(error)) + 2)));
+}
+
 // Texts of ticks, with as many digits as tell them apart.
 export function tickTexts(values) {
   for (let digits = 3; digits < 7; digits++) {

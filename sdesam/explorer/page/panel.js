@@ -2,7 +2,7 @@
 import { POSITIONS, banner, button, calm, choice, el, slider, toggle } from "./controls.js";
 import { ALGORITHM, MODEL } from "./ensemble.js";
 import { captionOf, commandOf, csvOf, download, jsonOf, pngOf, pythonOf, sheetPanels, svgOf } from "./exports.js";
-import { short } from "./paint.js";
+import { meanText, short } from "./paint.js";
 import { countsOf, drawPlot, plotsOf } from "./plots.js";
 import { fragmentOf, warningsOf } from "./state.js";
 
@@ -98,7 +98,7 @@ export class Panel {
     const menu = el("details", { class: "menu" }, [el("summary", {}, "Export"), el("div", { class: "items", role: "group" }, this.exports().map(([text, act]) => button(text, () => (menu.removeAttribute("open"), act()))))]);
     menu.addEventListener("keydown", (event) => event.key === "Escape" && (menu.removeAttribute("open"), menu.firstChild.focus()));
     this.head.replaceChildren(
-      el("strong", { class: "brand" }, "sdesam"), this.shown.landscape.node, this.shown.method.node, this.preset.node,
+      el("strong", { class: "brand" }, "sdesam"), this.shown.landscape.node, this.shown.method.node, ...(presets.length ? [this.preset.node] : []),
       el("span", { class: "grow" }), button("?", () => this.help(), { "aria-label": "Help", title: "Keys and gestures (?)" }), button("Share", () => this.share(), { title: "Copy the link (s)" }), menu,
     );
     const opening = this.screen.host.fragment ? null : presets.find((p) => p.name === config.story);
@@ -153,7 +153,7 @@ export class Panel {
     const method = pair.state.method, name = NAMES[method] || method;
     this.titles[ALGORITHM].replaceChildren(el("b", {}, `Algorithm ${name}`), ` k = ${pair.k}${switched ? ", switched" : ""}`);
     this.titles[MODEL].replaceChildren(el("b", {}, "SDE model"), ` t = ${short(pair.t, 4)}${state.model === "theory" ? "" : `, ${MODELS[state.model]}`}`);
-    const pm = (e) => `${short(e.mean)} ± ${short(e.error, 2)}`;
+    const pm = (e) => `${meanText(e)} ± ${short(e.error, 2)}`;
     this.sentence.replaceChildren(
       el("span", { class: "algorithm" }, `algorithm ${pm(v.a)}`), " ", el("span", { class: "model" }, `SDE ${pm(v.b)}`), " ",
       `difference ${short(Math.abs(v.gap) < 1e-12 ? 0 : v.gap)}, z = ${short(v.z, 2)}: `, el("b", { class: this.word(v).replace(/\W.*/, "") }, this.word(v)),

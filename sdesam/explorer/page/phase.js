@@ -73,7 +73,7 @@ export class PhaseMap {
   draw(ctx, width, height, colors) {
     const { w, h, to } = this.frame(width, height), cw = w / COLUMNS, ch = h / ROWS;
     label(ctx, `escaped by t = ${short(this.state.horizon)}`, BORDER.left, 12, { color: colors.ink, font: "600 12.5px system-ui, sans-serif" });
-    ctx.fillStyle = colors.ground;
+    ctx.fillStyle = colors.line; // not known yet: a colour that is none of the scale
     ctx.fillRect(BORDER.left, BORDER.top, w, h);
     for (let k = 0; k < this.sums.length; k++) {
       if (!this.counts[k]) continue;

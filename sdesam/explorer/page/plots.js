@@ -5,6 +5,7 @@ import { area, label, line, short, tickTexts, ticks } from "./paint.js";
 const MARGIN = { left: 54, right: 10, top: 26, bottom: 30 };
 const NORMAL95 = 1.96;
 const MOST_POINTS = 400;
+const WIDE = 6.6; // pixels a letter takes
 const FAR = 1000; // horizons: a mean exit time beyond is told without its number
 
 // Evenly chosen places of a long series, the last one included.
@@ -42,7 +43,7 @@ export function limitsOf(curves, fixed) {
   return [low - pad, high + pad];
 }
 
-// One plot.  spec: { title, curves: [{ t, value, low, high, color, dash, marker }], vertical, horizontal, fixed, note }
+// One plot.  spec: { title, curves: [{ t, value, low, high, color, dash, marker }], vertical, horizontal, fixed, note, aside }
 export function drawPlot(ctx, width, height, spec, colors) {
   const w = width - MARGIN.left - MARGIN.right, h = height - MARGIN.top - MARGIN.bottom;
   const [low, high] = limitsOf(spec.curves, spec.fixed);
@@ -59,6 +60,7 @@ export function drawPlot(ctx, width, height, spec, colors) {
   label(ctx, spec.title, MARGIN.left, 12, { color: colors.ink, font: "600 12.5px system-ui, sans-serif" });
   drawCurves(ctx, spec, X, Y, { left: MARGIN.left, right: MARGIN.left + w, top: MARGIN.top, bottom: MARGIN.top + h }, colors);
   if (spec.note) label(ctx, spec.note, MARGIN.left + 6, MARGIN.top + h - 10, { color: colors.muted });
+  if (spec.aside) label(ctx, spec.aside, MARGIN.left + w - 6, MARGIN.top + h - 10, { color: colors.muted, align: "right" });
 }
 
 function drawCurves(ctx, spec, X, Y, edge, colors) {
@@ -74,7 +76,7 @@ function drawCurves(ctx, spec, X, Y, edge, colors) {
   }
   for (const v of spec.vertical || []) {
     line(ctx, [[X(v.at), edge.top], [X(v.at), edge.bottom]], { color: v.color, dash: [2, 3], width: 1.6 });
-    const right = X(v.at) > edge.right - 120;
+    const right = X(v.at) + 5 + WIDE * v.text.length > edge.right; // then the words stand at its left
     label(ctx, v.text, X(v.at) + (right ? -5 : 5), edge.top + 10, { color: colors.ink, align: right ? "right" : "left" });
   }
   for (const v of spec.horizontal || []) {
@@ -113,7 +115,7 @@ export function plotsOf(pair, { state, theory, spread, reference, pins, check, c
   const { censored, diverged } = countsOf(pair);
   const quantity = { horizon, title: state.quantity === "distance" ? `distance to the ${reference.kind}, rms` : TITLES[state.quantity], curves: both("quantity") };
   if (spread.length && state.quantity === "distance") quantity.curves.push({ t: spread.map((v) => v[0]), value: spread.map((v) => v[1]), color: colors.theory, dash: [2, 3], width: 1.8, theory: true });
-  if (spread.length && state.quantity === "distance") quantity.note = "dotted: linear theory";
+  if (spread.length && state.quantity === "distance") quantity.aside = "dotted: linear theory";
   const survival = { horizon, title: "still inside the box", curves: both("inside"), fixed: [0, 1.04], note: `censored ${Math.round((100 * censored) / (2 * n))} %`, vertical: [] };
   if (theory.exit <= horizon) survival.vertical.push({ at: theory.exit, color: colors.theory, text: `theory: mean exit at t = ${short(theory.exit)}` });
   else if (theory.exit > horizon) survival.note = theory.exit > FAR * horizon ? "theory: mean exit never within this run" : `theory: mean exit at t = ${short(theory.exit)}`;
