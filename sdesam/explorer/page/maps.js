@@ -168,10 +168,12 @@ export function drawHandles(ctx, frame, state, colors) {
   ctx.beginPath();
   ctx.rect(left, top, w, h);
   ctx.clip();
+  ctx.strokeStyle = state.absorb ? colors.ink : colors.muted;
+  ctx.lineWidth = state.absorb ? 1.4 : 1;
+  if (!state.absorb) ctx.setLineDash([2, 4]); // the phase map's box still
+  ctx.strokeRect(x0, y0, x1 - x0, y1 - y0);
+  ctx.setLineDash([]);
   if (state.absorb) {
-    ctx.strokeStyle = colors.ink;
-    ctx.lineWidth = 1.4;
-    ctx.strokeRect(x0, y0, x1 - x0, y1 - y0);
     ctx.fillStyle = colors.ink;
     for (const [px, py] of [[x0, (y0 + y1) / 2], [x1, (y0 + y1) / 2], [(x0 + x1) / 2, y0], [(x0 + x1) / 2, y1]]) ctx.fillRect(px - 4, py - 4, 8, 8);
   }

@@ -116,9 +116,10 @@ export function plotsOf(pair, { state, theory, spread, reference, pins, check, c
   const quantity = { horizon, title: state.quantity === "distance" ? `distance to the ${reference.kind}, rms` : TITLES[state.quantity], curves: both("quantity") };
   if (spread.length && state.quantity === "distance") quantity.curves.push({ t: spread.map((v) => v[0]), value: spread.map((v) => v[1]), color: colors.theory, dash: [2, 3], width: 1.8, theory: true });
   if (spread.length && state.quantity === "distance") quantity.aside = "dotted: linear theory";
-  const survival = { horizon, title: "still inside the box", curves: both("inside"), fixed: [0, 1.04], note: `censored ${Math.round((100 * censored) / (2 * n))} %`, vertical: [] };
-  if (theory.exit <= horizon) survival.vertical.push({ at: theory.exit, color: colors.theory, text: `theory: mean exit at t = ${short(theory.exit)}` });
-  else if (theory.exit > horizon) survival.note = theory.exit > FAR * horizon ? "theory: mean exit never within this run" : `theory: mean exit at t = ${short(theory.exit)}`;
+  const survival = { horizon, title: "still inside the box", curves: both("inside"), fixed: [0, 1.04], note: state.absorb ? `censored ${Math.round((100 * censored) / (2 * n))} %` : "the box absorbs nothing now", vertical: [] };
+  const exits = state.absorb ? theory.exit : NaN;
+  if (exits <= horizon) survival.vertical.push({ at: theory.exit, color: colors.theory, text: `theory: mean exit at t = ${short(theory.exit)}` });
+  else if (exits > horizon) survival.note = theory.exit > FAR * horizon ? "theory: mean exit never within this run" : `theory: mean exit at t = ${short(theory.exit)}`;
   const loss = { horizon, title: "loss f, mean", curves: both("loss"), horizontal: [] };
   if (Number.isFinite(theory.level)) loss.horizontal.push({ at: theory.level, color: colors.theory, text: `theory: ${short(theory.level)}` });
   if (diverged) loss.note = `without ${diverged} diverged`;
