@@ -391,3 +391,59 @@ def test_strange_names_stay_names(browser, name, tmp_path):
         assert tab.ask("globalThis.bad") is None and tab.page.locator("img").count() == 0
         assert tab.state()["landscape"] == family and tab.errors == []
         tab.until("sdesam.pair.k > 1")
+
+
+def test_theory_of_an_exit_is_for_starts_at_the_saddle(tab):
+    said = "theory: mean exit"
+    assert any(said in t for t in labels_of(tab, {"method": "sgd", "rho": 0.1, "sigma": 0.25, "eta": 0.01}))
+    assert not any(said in t for t in labels_of(tab, {"start": [0, 0.4]}))
+    assert any(said in t for t in labels_of(tab, {"start": [0.3, 0.02]}))  # along the stable axis it does not matter
+    assert "the box absorbs nothing now" in labels_of(tab, {"start": [0, 0], "absorb": False})
+
+
+# ----------------------------------------------------------------- the notebook's widget, with a model of its own
+HOST = """<!doctype html><body><div id="root"></div><script type="module">
+import widget from "./widget.js";
+const values = { config: CONFIG, fragment: "FRAGMENT" }, heard = {};
+globalThis.sent = [], globalThis.saved = 0;
+globalThis.model = { get: (k) => values[k], set: (k, v) => { values[k] = v; heard["change:" + k]?.(); },
+  save_changes: () => saved++, on: (what, act) => (heard[what] = act), send: (m) => sent.push(m), tell: (m) => heard["msg:custom"](m) };
+globalThis.leave = widget.render({ model, el: document.getElementById("root") });
+</script>"""
+
+
+def test_the_widgets_page_and_its_model(browser):
+    import json
+
+    pytest.importorskip("anywidget")
+    from sdesam.explorer import Explorer
+
+    screen = Explorer(landscape="saddle", state="eta=0.02&n=100&horizon=100")
+    html = HOST.replace("CONFIG", json.dumps(screen.config)).replace("FRAGMENT", screen.fragment)
+    context = browser.new_context()
+    page = context.new_page()
+    page.route("http://notebook.invalid/", lambda r: r.fulfill(body=html, content_type="text/html"))
+    page.route(
+        "http://notebook.invalid/widget.js", lambda r: r.fulfill(body=screen._esm, content_type="text/javascript")
+    )
+    page.goto("http://notebook.invalid/")
+    title = page.locator(".title.algorithm")
+    page.wait_for_function("document.querySelector('.title.algorithm')?.textContent.match(/k = [3-9]/)")
+    page.get_by_role("button", name="Pause").click()
+    page.locator("[data-name=eta]").fill("0.123456789012345")
+    page.wait_for_function("saved > 0 && model.get('fragment').includes('eta=0.123456789012')")
+    page.wait_for_timeout(300)
+    assert "k = 0" not in title.inner_text()  # what it saved itself does not start it anew
+    screen.fragment = page.evaluate("model.get('fragment')")
+    assert screen.state.eta == pytest.approx(0.123456789012, abs=1e-15)
+    page.evaluate("text => model.set('fragment', text)", screen.fragment + "&rho=0.33")
+    page.wait_for_function(
+        "document.querySelector('[data-name=rho]').value === '0.33' && !/k = [1-9]/.test(document.querySelector('.title.algorithm').textContent)"
+    )
+    page.get_by_role("button", name="Check with the toolkit").click()
+    assert page.evaluate("sent[0].check.rho") == 0.33
+    page.evaluate("model.tell({error: 'no such thing'})")
+    page.wait_for_selector(".banner.warning")
+    assert "no such thing" in page.locator(".banner.warning").inner_text()
+    page.evaluate("leave()")
+    context.close()

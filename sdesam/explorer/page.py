@@ -24,7 +24,7 @@ __all__ = ["config_of", "module_text", "page_html", "science_module", "style_tex
 _FOLDER = Path(__file__).parent / "page"
 _ORDER = (  # each imports from those before it
     "random", "ensemble", "theory", "paint", "state", "contours", "maps", "plots", "phase", "controls", "exports",
-    "panel", "pointer", "pictures", "clock", "main", "hosts",
+    "outlet", "panel", "pointer", "pictures", "clock", "main", "hosts",
 )  # fmt: skip
 _MOST_STEPS = 100_000
 _IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)

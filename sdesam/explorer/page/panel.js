@@ -1,10 +1,10 @@
 // Builds the page's elements and keeps them true to the state.
 import { POSITIONS, banner, button, calm, choice, el, slider, toggle } from "./controls.js";
 import { ALGORITHM, MODEL } from "./ensemble.js";
-import { captionOf, commandOf, csvOf, download, jsonOf, pngOf, pythonOf, sheetPanels, svgOf } from "./exports.js";
+import { Outlet } from "./outlet.js";
 import { meanText, short } from "./paint.js";
-import { countsOf, drawPlot, plotsOf } from "./plots.js";
-import { fragmentOf, warningsOf } from "./state.js";
+import { countsOf } from "./plots.js";
+import { warningsOf } from "./state.js";
 
 const CONSISTENT = 4; // standard errors
 const NAMES = { sgd: "SGD", sam: "SAM", usam: "USAM", dnsam: "DNSAM", "dnsam-full-numerator": "DNSAM, full numerator", "unified-sam": "Unified SAM" };
@@ -16,8 +16,9 @@ const HELP = [
   ["Arrow keys on a map", "move the start, with shift further"], ["Click the phase map", "go to that (η, ρ)"], ["space", "play or pause"], [".", "one step"], ["r", "restart"], ["p", "pin the curves, or let them go"], ["s", "copy the link"], ["?", "this help"],
 ];
 
-export class Panel {
+export class Panel extends Outlet {
   constructor(screen) {
+    super();
     this.screen = screen;
     this.id = `sdesam-${Math.floor(performance.now() * 1000).toString(36)}`;
     this.banners = el("div", { class: "banners" });
@@ -69,7 +70,7 @@ export class Panel {
       landscape: choice({ text: "Landscape", options: (screen.host.load ? names : [...new Set(config.sciences.map((s) => s.landscape))]).map((n) => [n, n]), value: state.landscape, set: set("landscape") }),
       method: choice({ text: "Method", options: methods.map((m) => [m, NAMES[m] || m]), value: state.method, set: set("method") }),
       model: choice({ text: "Beside it", options: Object.keys(science.models[state.method]).map((m) => [m, MODELS[m]]), value: state.model, set: set("model") }),
-      integrator: choice({ text: "Scheme", options: [["srk", "small-noise Runge-Kutta"], ["euler", "Euler-Maruyama"]], value: state.integrator, set: set("integrator") }),
+      integrator: choice({ text: "Scheme", options: [["srk", "small-noise RK"], ["euler", "Euler-Maruyama"]], value: state.integrator, set: set("integrator") }),
       quantity: choice({ text: "First plot", options: Object.entries(QUANTITIES), value: state.quantity, set: set("quantity") }),
       shared: toggle({ text: "shared noise", value: state.shared, set: set("shared") }),
       absorb: toggle({ text: "absorb at the box", value: state.absorb, set: set("absorb") }),
@@ -175,43 +176,6 @@ export class Panel {
 
   say(text) {
     this.live.textContent = text;
-  }
-
-  // ---- what leaves the page
-  exports() {
-    const { screen } = this, version = screen.config.version, name = () => `sdesam-${screen.state.landscape}-${screen.state.method}`;
-    const sheet = () => [sheetPanels(this.draws()), captionOf(screen.state, screen.pair, version), screen.colors()];
-    const entries = [
-      ["PNG picture", async () => download(await pngOf(...sheet()), `${name()}.png`)], ["SVG picture", () => download(svgOf(...sheet()), `${name()}.svg`)],
-      ["JSON data", () => download(jsonOf(screen.state, screen.pair, version), `${name()}.json`)], ["CSV data", () => download(csvOf(screen.pair), `${name()}.csv`)],
-      ["Copy Python", () => this.copy(pythonOf(screen.state, screen.science.facts, screen.reference.x), "Python")], ["Copy command", () => this.copy(commandOf(screen.state, screen.schema, screen.config.sources), "command")],
-    ];
-    return entries;
-  }
-
-  draws() {
-    const { screen } = this, colors = screen.colors(), specs = plotsOf(screen.pair, { ...screen.plotParts(), colors });
-    const maps = [ALGORITHM, MODEL].map((name) => (ctx, w, h) => screen.drawMap(ctx, w, h, name, colors));
-    return [...maps, (ctx, w, h) => screen.phase.draw(ctx, w, h, colors), ...specs.map((spec) => (ctx, w, h) => drawPlot(ctx, w, h, spec, colors))];
-  }
-
-  async copy(text, what) {
-    this.copied = text;
-    try {
-      await navigator.clipboard.writeText(text);
-      banner(this.banners, `The ${what} is on the clipboard.`);
-    } catch {
-      this.banners.querySelector(".copy")?.parentNode.remove();
-      const area = el("textarea", { class: "copy", readonly: "", "aria-label": what, rows: "6" }, text);
-      const note = banner(this.banners, `Copy the ${what} from here:`);
-      note?.insertBefore(area, note.lastChild);
-      area.select();
-    }
-  }
-
-  share() {
-    const base = this.screen.host.address?.() ?? "";
-    return this.copy(`${base}#${fragmentOf(this.screen.state, this.screen.schema)}`, "link");
   }
 
   help() {

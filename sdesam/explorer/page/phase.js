@@ -50,7 +50,7 @@ export class PhaseMap {
   // Where theory's mean exit time is the horizon.
   theoryLine() {
     const kind = this.theory.kind;
-    if (!kind || !(this.state.sigma > 0)) return [];
+    if (!kind || !(this.theory.exit > 0)) return [];
     const values = this.rhos.map((rho) =>
       this.etas.map((eta) => {
         const T = meanExit(this.science, numbersOf(this.science, { ...this.state, eta, rho }, this.reference.x), kind, this.reference, this.state.box);
@@ -107,7 +107,7 @@ export class PhaseMap {
     }
     label(ctx, "0", x, y, { color: colors.muted });
     label(ctx, "1", x + 86, y, { color: colors.muted });
-    label(ctx, this.theory.kind && this.lines && this.lines.length ? "line: theory" : this.done ? "" : "filling in …", x + 104, y, { color: colors.muted });
+    label(ctx, this.lines?.length ? width < 250 ? "– theory" : "line: theory" : this.done ? "" : "filling …", x + 102, y, { color: colors.muted });
   }
 }
 

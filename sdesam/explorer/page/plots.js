@@ -76,8 +76,9 @@ function drawCurves(ctx, spec, X, Y, edge, colors) {
   }
   for (const v of spec.vertical || []) {
     line(ctx, [[X(v.at), edge.top], [X(v.at), edge.bottom]], { color: v.color, dash: [2, 3], width: 1.6 });
-    const right = X(v.at) + 5 + WIDE * v.text.length > edge.right; // then the words stand at its left
-    label(ctx, v.text, X(v.at) + (right ? -5 : 5), edge.top + 10, { color: colors.ink, align: right ? "right" : "left" });
+    const right = X(v.at) > (edge.left + edge.right) / 2, room = right ? X(v.at) - edge.left : edge.right - X(v.at); // the wider side
+    const text = WIDE * v.text.length + 8 < room ? v.text : v.brief;
+    label(ctx, text, X(v.at) + (right ? -5 : 5), edge.top + 26, { color: colors.ink, align: right ? "right" : "left" });
   }
   for (const v of spec.horizontal || []) {
     line(ctx, [[edge.left, Y(v.at)], [edge.right, Y(v.at)]], { color: v.color, dash: [2, 3], width: 1.6 });
@@ -118,8 +119,8 @@ export function plotsOf(pair, { state, theory, spread, reference, pins, check, c
   if (spread.length && state.quantity === "distance") quantity.aside = "dotted: linear theory";
   const survival = { horizon, title: "still inside the box", curves: both("inside"), fixed: [0, 1.04], note: state.absorb ? `censored ${Math.round((100 * censored) / (2 * n))} %` : "the box absorbs nothing now", vertical: [] };
   const exits = state.absorb ? theory.exit : NaN;
-  if (exits <= horizon) survival.vertical.push({ at: theory.exit, color: colors.theory, text: `theory: mean exit at t = ${short(theory.exit)}` });
-  else if (exits > horizon) survival.note = theory.exit > FAR * horizon ? "theory: mean exit never within this run" : `theory: mean exit at t = ${short(theory.exit)}`;
+  if (exits <= horizon) survival.vertical.push({ at: theory.exit, color: colors.theory, text: `theory: mean exit ${short(theory.exit)}`, brief: `theory ${short(theory.exit)}` });
+  else if (exits > horizon) survival.note = theory.exit > FAR * horizon ? "theory: mean exit never within this run" : `theory: mean exit ${short(theory.exit)}`;
   const loss = { horizon, title: "loss f, mean", curves: both("loss"), horizontal: [] };
   if (Number.isFinite(theory.level)) loss.horizontal.push({ at: theory.level, color: colors.theory, text: `theory: ${short(theory.level)}` });
   if (diverged) loss.note = `without ${diverged} diverged`;
