@@ -6,7 +6,7 @@ import shlex
 
 import numpy as np
 import pytest
-from browser import Tab, browser, file
+from browser import Tab, browser, file, library
 
 from sdesam.cli import main
 from sdesam.explorer.library import library_of
