@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from .terminal import require_writable, set_threads
+from .terminal import Usage, require_writable, set_threads
 
 if TYPE_CHECKING:
     from .explorer.library import Library
     from .explorer.state import State
 
 __all__ = ["explore", "register", "render"]
+
+LARGE = 100  # kB of an exported page
 
 
 def register(app: App) -> None:
@@ -38,18 +40,26 @@ def explore(
 
     Parameters
     ----------
-    landscape : saddle, rotated-saddle, embedded-saddle, double-well, quadratic, log-cosh, product-valley, tanh-network,
-        or file.py:function of planar points, whose keyword-only numbers become sliders
-    method : sgd, sam, usam, dnsam, dnsam-full-numerator, unified-sam, or file.py:function
-    state : an address copied from the page, what follows its #, or a .json file that it exported
-    port : of the local server; by default the first free one from 8765 on
-    browser : open it
-    export : instead of a server, write one .html file that runs anywhere without Python; into a folder, one a story
+    landscape
+        saddle, rotated-saddle, embedded-saddle, double-well, quadratic, log-cosh, product-valley, tanh-network,
+        or file.py:function of planar points (..., 2), whose keyword-only numbers become sliders
+    method
+        sgd, sam, usam, dnsam, dnsam-full-numerator, unified-sam, or file.py:function, called as G(g, x, z, rho=rho)
+    state
+        an address copied from the page, what follows its #, or a .json file that it exported
+    port
+        of the local server; by default the first free one from 8765 on
+    browser
+        open it; not over ssh
+    export
+        instead of a server, write one .html file that runs anywhere without Python; into a folder, one a story
     """
     library, screen = _opened(landscape, method, state)
     if export is None:
         _serve(library, screen, port, browser)
     elif export.is_dir():
+        if (landscape, method, state) != (None, None, None):
+            raise Usage(f"--export into a folder writes the stories: name a file there for this, {export}/page.html.")
         _write_stories(library, export)
     else:
         _write(library, screen, export)
@@ -68,12 +78,18 @@ def render(
 
     Parameters
     ----------
-    state : an address copied from the page, what follows its #, or a .json file that it exported
-    output : a .pdf or .png file
-    landscape : your file.py:function, where the state was made with it
-    method : your file.py:function, where the state was made with it
-    n : replicates
-    threads : torch threads
+    state
+        an address copied from the page, what follows its #, or a .json file that it exported
+    output
+        a .pdf or .png file
+    landscape
+        your file.py:function, where the state was made with it
+    method
+        your file.py:function, where the state was made with it
+    n
+        replicates
+    threads
+        torch threads
     """
     require_writable(output, (".pdf", ".png"))
     set_threads(threads)
@@ -86,34 +102,27 @@ def render(
 
 def _opened(landscape: str | None, method: str | None, text: str | None) -> tuple[Library, State]:
     """The library with the user's own, and the state that is asked for."""
-    from dataclasses import replace
-
-    from .explorer.library import library_of
-    from .explorer.presets import PRESETS
-    from .explorer.state import State, read_state
+    from .explorer.library import first_state, library_of
+    from .explorer.state import read_state
 
     library, family, update = library_of(landscape, method)
-    if text is not None:
-        state = read_state(text)
-    elif family is None and update is None:
-        state = PRESETS[0].state
-    else:
-        chosen = library.families[family or "saddle"]
-        (x, y), half = chosen.start, max(0.5, chosen.view / 2)
-        box = (x - half, x + half, y - half, y + half)
-        state = State(landscape=chosen.name, start=chosen.start, box=box)
-    changes = {k: v for k, v in (("landscape", family), ("method", update)) if v is not None}
-    return library, library.checked(replace(state, **changes))
+    return library, first_state(library, family, update, None if text is None else read_state(text))
 
 
 def _write(library: Library, state: State, file: Path, title: str = "sdesam explorer") -> None:
-    require_writable(file, (".html",))
+    try:
+        require_writable(file, (".html",))
+    except Usage as usage:
+        raise Usage(str(usage).replace("--output", "--export")) from None
     from .explorer.page import config_of, page_html
 
     sciences = [library.everything(state.landscape)]
     config = config_of(state, library.families, library.methods)
     file.write_text(page_html(config, sciences, title), encoding="utf-8")
-    print(f"wrote {file} ({file.stat().st_size / 1000:.0f} kB): open it in any browser", file=sys.stderr)
+    size = file.stat().st_size / 1000
+    print(f"wrote {file} ({size:.0f} kB): open it in any browser", file=sys.stderr)
+    if size > LARGE:
+        print(f"more than {LARGE} kB: this landscape takes many operations", file=sys.stderr)
 
 
 def _write_stories(library: Library, folder: Path) -> None:
@@ -128,12 +137,13 @@ def _serve(library: Library, state: State, port: int | None, browser: bool) -> N
 
     from .explorer.server import start_server
 
+    library.science(state.landscape, state.method)  # what does not trace is refused here, not on an empty page
     server = start_server(library, state, port)
     address = f"http://127.0.0.1:{server.server_port}/{server.application.token}/#{state.fragment()}"
     print(address, flush=True)
     for line in advice(server.server_port, os.environ):
         print(line, file=sys.stderr)
-    if browser:
+    if browser and not over_ssh(os.environ):  # there it would be a text browser on the wrong machine
         webbrowser.open(address)
     try:
         server.serve_forever()
@@ -143,13 +153,18 @@ def _serve(library: Library, state: State, port: int | None, browser: bool) -> N
         server.server_close()
 
 
+def over_ssh(environment: Mapping[str, str]) -> bool:
+    """Whether the user sits at another machine."""
+    return bool(environment.get("SSH_CONNECTION") or environment.get("SSH_TTY"))
+
+
 def advice(port: int, environment: Mapping[str, str]) -> list[str]:
     """What a user at the other end of ssh needs; else how to stop.
 
     >>> advice(8765, {})
     ['Ctrl-C stops the explorer.']
     """
-    if not (environment.get("SSH_CONNECTION") or environment.get("SSH_TTY")):
+    if not over_ssh(environment):
         return ["Ctrl-C stops the explorer."]
     here = environment.get("SSH_CONNECTION", "").split()
     host = here[2] if len(here) == 4 else "this-host"

@@ -1,10 +1,13 @@
 """Stories are true, states survive the ways out of the page, and the notebook's widget answers."""
 
+import base64
+import gzip
 import json
 import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from sdesam.cli import main
 from sdesam.explorer.check import curves
 from sdesam.explorer.families import FAMILIES
 from sdesam.explorer.library import library_of
-from sdesam.explorer.page import module_text, style_text
+from sdesam.explorer.page import config_of, entry_text, module_text, style_text
 from sdesam.explorer.presets import PRESETS
 from sdesam.explorer.state import State, read_state
 
@@ -175,3 +178,69 @@ def test_help_lists_the_commands_without_torch():
     code = "import sys, sdesam.cli_explore, sdesam.explorer; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert set(FAMILIES) >= {p.state.landscape for p in PRESETS}
+
+
+# ----------------------------------------------------------------- the committed stories
+FOLDER = Path(__file__).parents[1] / "figures" / "explorer"
+
+
+def module_of(text):
+    packed = re.search(r'atob\("([^"]+)"\)', text)
+    assert packed, "no packed module"
+    return gzip.decompress(base64.b64decode(packed[1])).decode()
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.name)
+def test_the_committed_stories_are_what_export_writes(library, preset):
+    """All but the traced functions: sources, style and state of the page."""
+    text = (FOLDER / f"{preset.name}.html").read_text(encoding="utf-8")
+    state = library.checked(preset.state)
+    current = entry_text(config_of(state, library.families, library.methods), [], server=False)
+    until = current.index("config.sciences = [")
+    assert module_of(text)[:until] == current[:until], "stale: run sdesam explore --export figures/explorer"
+    assert style_text() in text and len(text) < 100_000
+
+
+@pytest.mark.parametrize("landscape", ["saddle"] + [pytest.param(n, marks=pytest.mark.slow) for n in FAMILIES])
+def test_the_committed_stories_compute_with_these_kernels(library, landscape):
+    for preset in (p for p in PRESETS if p.state.landscape == landscape):
+        held = module_of((FOLDER / f"{preset.name}.html").read_text(encoding="utf-8"))
+        assert library.everything(landscape).javascript() in held, "stale: run sdesam explore --export figures/explorer"
+
+
+def test_a_notebooks_first_screen_is_the_commands(tmp_path):
+    pytest.importorskip("anywidget")
+    from sdesam.explorer import Explorer
+    from sdesam.explorer.library import first_state
+
+    def bowl(x, *, depth=2.0):
+        return depth * (x * x).sum(-1)
+
+    found, family, method = library_of(bowl)
+    assert Explorer(landscape=bowl).state == first_state(found, family, method, None)
+    assert Explorer(landscape=bowl).state.start == (0.5, 0.5)
+
+
+def test_whatever_a_check_raises_reaches_the_notebook(monkeypatch):
+    pytest.importorskip("anywidget")
+    from sdesam.explorer import Explorer
+
+    screen, heard = Explorer(landscape="saddle"), []
+    screen.send = heard.append
+    monkeypatch.setattr("sdesam.explorer.widget.check", lambda *_: 1 // 0)
+    screen._asked(None, {"check": {}}, None)
+    assert heard == [{"error": "integer division or modulo by zero"}]
+
+
+def test_render_counts_what_it_ran(library, tmp_path, monkeypatch):
+    """A long run takes fewer replicates than were asked for, and the figure says how many."""
+    from sdesam.explorer import check, figure
+
+    seen = []
+    monkeypatch.setattr(check, "_MOST_WORK", 20_000)
+    monkeypatch.setattr(figure, "_legend", lambda ax, state, n: seen.append(n))
+    state = library.checked(
+        State(landscape="quadratic", method="sgd", eta=0.1, horizon=1.0, substeps=1, start=(1.0, 1.0))
+    )
+    figure.render_state(library, state, tmp_path / "x.pdf", n=5000)
+    assert seen == [2000]

@@ -11,7 +11,7 @@ import pytest
 from sdesam.cli import main
 from sdesam.cli_explore import advice
 from sdesam.explorer.library import library_of
-from sdesam.explorer.server import Application, start_server
+from sdesam.explorer.server import Application, Refused, start_server
 from sdesam.explorer.state import State
 
 
@@ -79,16 +79,12 @@ def test_refusals_are_short_json(server, method, path, body, headers, status):
 def test_a_bad_state_is_one_sentence(server, document):
     app = server.application
     real = Application(app.library, app.state, app.token)
-    from sdesam.explorer.server import Refused
-
     with pytest.raises(Refused) as refused:
         real.post("check", json.dumps(document).encode())
     assert refused.value.status == 400 and "\n" not in str(refused.value)
 
 
 def test_one_check_at_a_time(server):
-    from sdesam.explorer.server import Refused
-
     app = server.application
     with app.busy, pytest.raises(Refused, match="busy"):
         app.post("check", b"{}")
@@ -150,3 +146,101 @@ def test_bad_arguments_are_one_sentence(arguments, capsys):
         main(arguments)
     assert left.value.code == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+# ----------------------------------------------------------------- what users bring, and where they write
+MINE = """
+def branchy(x):
+    return x[..., 0] ** 2 if x.sum() > 0 else x[..., 1] ** 2
+def space(x):
+    return x[..., 0] ** 2 + x[..., 2] ** 2
+def clash(x, *, sigma=1.0):
+    return sigma * (x * x).sum(-1)
+def bare(x, *, depth):
+    return depth * (x * x).sum(-1)
+def undefined(x, *, depth=float("nan")):
+    return depth * (x * x).sum(-1)
+def update(g, x, z):
+    return g(x, z)
+"""
+
+
+@pytest.mark.parametrize(("option", "name", "words"), [
+    ("landscape", "branchy", "mine.py, line 3"), ("landscape", "space", "shows the plane"),
+    ("landscape", "clash", "keyword sigma of the landscape is a number of the screen"),
+    ("landscape", "bare", "keyword depth of the landscape must have a number as default, got none"),
+    ("landscape", "undefined", "must have a number as default, got nan"),
+    ("method", "update", "must be called as update(g, x, z, rho=rho), got update(g, x, z)"),
+])  # fmt: skip
+@pytest.mark.parametrize("export", [True, False])
+def test_what_cannot_be_explored_is_told_before_anything_opens(
+    tmp_path, capsys, monkeypatch, export, option, name, words
+):
+    monkeypatch.setattr("sdesam.explorer.server.start_server", lambda *_: pytest.fail("a server started"))
+    (tmp_path / "mine.py").write_text(MINE)
+    page = tmp_path / "page.html"
+    with pytest.raises(SystemExit) as left:
+        main(
+            [
+                "explore",
+                f"--{option}",
+                f"{tmp_path}/mine.py:{name}",
+                *(["--export", str(page)] if export else ["--no-browser"]),
+            ]
+        )
+    said = capsys.readouterr().err.strip()
+    assert left.value.code == 2 and words in said and len(said.splitlines()) == 1
+    assert not page.exists()
+
+
+def test_a_folder_takes_stories_only(tmp_path, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["explore", "--landscape", "saddle", "--export", str(tmp_path)])
+    assert left.value.code == 2 and "page.html" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("port", ["70000", "-1"])
+def test_a_port_that_does_not_exist(port, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["explore", f"--port={port}", "--no-browser"])
+    assert left.value.code == 2 and "from 0 (any free one) to 65535" in capsys.readouterr().err
+
+
+def test_a_port_that_was_just_left_is_free_again():
+    library = library_of()[0]
+    first = start_server(library, library.checked(State()), 0)
+    port = first.server_port
+    threading.Thread(target=first.serve_forever, daemon=True).start()
+    assert ask(first, "GET", "/wrong/")[0] == 403  # answered and closed by the server, whose end lingers
+    first.shutdown()
+    first.server_close()
+    start_server(library, library.checked(State()), port).server_close()
+
+
+def test_slow_clients_keep_nobody_waiting(server):
+    links = [socket.create_connection(("127.0.0.1", server.server_port), timeout=5) for _ in range(30)]
+    for link in links:
+        link.sendall(b"POST /x HTTP/1.1\r\nContent-Length: 100\r\nHos")
+    assert alive(server)
+    for link in links:
+        link.close()
+
+
+def test_a_check_that_would_take_minutes_is_refused(server):
+    app = server.application
+    state = {"eta": 1e-4, "horizon": 10.0, "substeps": 64}
+    with pytest.raises(Refused, match="would take minutes: choose a larger eta") as refused:
+        Application(app.library, app.state, app.token).post("check", json.dumps(state).encode())
+    assert refused.value.status == 400
+
+
+def test_the_explorers_names_stay_its_own():
+    def saddle(x):
+        return (x * x).sum(-1)
+
+    def sam(g, x, z, *, rho):
+        return g(x, z)
+
+    library, family, method = library_of(saddle, sam)
+    assert (family, method) == ("my-saddle", "my-sam")
+    assert library.families["saddle"].source is None and library.methods["sam"].source is None

@@ -22,6 +22,7 @@ from ..statistics import Moments
 from ..theory import monzio_compagnoni2023 as mc23
 from ..theory.planar import planar_eigenvalues
 from ..updates import sgd
+from .critical import critical_points
 from .library import Library
 from .state import State
 from .stopped import Stopped
@@ -31,6 +32,7 @@ __all__ = ["Curves", "check", "curves", "kernels_of", "reference_of"]
 REPLICATES = 100_000
 _ROWS = 60
 _MOST_WORK = 1e9  # replicates x small steps of one answer
+_FEWEST = 1000
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,15 @@ def curves(library: Library, state: State, n: int) -> Curves:
     Raises
     ------
     ValueError
-        Where a switch of methods is asked for, or the run would take minutes.
+        Where a switch of methods is asked for, or the run would take minutes even with the fewest replicates.
     """
     if state.switch_at > 0:
         raise ValueError("switch_at must be 0 here: the toolkit simulates one method at a time.")
-    if state.steps * state.substeps * n > _MOST_WORK:
-        n = max(1000, int(_MOST_WORK / (state.steps * state.substeps)))
+    most = int(_MOST_WORK / (state.steps * state.substeps))
+    if most < _FEWEST:
+        steps = f"{state.steps:,} steps of {state.substeps} substeps each"
+        raise ValueError(f"{steps} would take minutes: choose a larger eta, a smaller horizon or fewer substeps.")
+    n = min(n, most)
     start = list(state.start)
     x0 = Cloud(start, state.spread) if state.spread > 0 else start
     f = library.families[state.landscape].landscape(**state.parameters)
@@ -132,9 +137,9 @@ def _model(library: Library, state: State, g: Oracle) -> SDE:
 
 def reference_of(library: Library, state: State) -> Tensor:
     """The critical point that distances are taken from, found as on the page: the nearest saddle, else a minimum."""
-    from .critical import critical_points
-
-    points = critical_points(library.families[state.landscape], state.parameters, state.start)
+    family = library.families[state.landscape]
+    view = max(family.view, *(1.15 * abs(v) for v in (*state.box, *state.start)))  # what the page shows
+    points = critical_points(family, state.parameters, state.start, view)
     return points[0].x if points else torch.zeros(2, dtype=torch.float64)
 
 

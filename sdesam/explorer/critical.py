@@ -29,11 +29,14 @@ class CriticalPoint:
 
 
 def critical_points(
-    family: Family, parameters: Mapping[str, float], start: Sequence[float] = (0.0, 0.0)
+    family: Family, parameters: Mapping[str, float], start: Sequence[float] = (0.0, 0.0), view: float | None = None
 ) -> list[CriticalPoint]:
-    """Saddles first, then maxima, minima and points of valleys; each kind by its distance from the start."""
+    """Saddles first, then maxima, minima and points of valleys; each kind by its distance from the start.
+
+    ``view`` is half the width of the square they are looked for in, by default the family's.
+    """
     values = {name: torch.tensor(float(v), dtype=torch.float64) for name, v in parameters.items()}
-    functions, view = landscape_functions(family), family.view
+    functions, view = landscape_functions(family), view or family.view
     axis = torch.linspace(-0.97, 0.97, _GRID, dtype=torch.float64) * view
     x = torch.cartesian_prod(axis, axis)
     for _ in range(_STEPS):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -14,9 +15,10 @@ from torch import Tensor
 from ..landscapes import DoubleWell, Landscape, LogCosh, TanhNetwork, require_landscape
 from ..validation import nearest
 
-__all__ = ["FAMILIES", "Family", "Slider", "family_named", "family_of"]
+__all__ = ["FAMILIES", "Family", "Slider", "family_named", "family_of", "own_name"]
 
 Function = Callable[..., Tensor]
+_TAKEN = ("eta", "rho", "sigma", "h", "reference_x", "reference_y", "x", "n", "seed")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Family:
     start : where particles begin
     view : half the width of the map, centred at the origin
     code : Python that makes the landscape, with {parameter} for its numbers
+    source : of a user's landscape its file.py:function, or "" where it came as a function; None for the explorer's own
     """
 
     name: str
@@ -48,6 +51,7 @@ class Family:
     start: tuple[float, float] = (0.0, 0.0)
     view: float = 1.5
     code: str = ""
+    source: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
@@ -137,36 +141,52 @@ def family_named(name: str) -> Family:
     from ..catalogue import load_function
 
     if ".py:" in name:
-        return family_of(load_function(name), f"sdesam.catalogue.load_function({name!r})")
+        return family_of(load_function(name), f"sdesam.catalogue.load_function({name!r})", name)
     if name not in FAMILIES:
         what = f"landscape {name!r} is not in the explorer"
         raise ValueError(f"{what}: {nearest(name, FAMILIES)} Or give file.py:function.")
     return FAMILIES[name]
 
 
-def family_of(function: Function, code: str) -> Family:
+def family_of(function: Function, code: str, source: str = "") -> Family:
     """A user's landscape of the plane; its keyword-only numbers with defaults become sliders.
+
+    Positive ones range from a tenth to ten times their default, others over their default ± 2.
 
     Raises
     ------
     ValueError, TypeError
         Where the function does not map points ``(..., 2)`` to ``(...)``, or a keyword has no number as its default.
     """
-    require_landscape(function, torch.tensor([0.3, -0.2], dtype=torch.float64))
     known = inspect.signature(function).parameters.values() if not hasattr(function, "dim") else ()
     sliders = {p.name: _slider(p) for p in known if p.kind is p.KEYWORD_ONLY}
-    return Family(_plain_name(function), function, sliders, (0.5, 0.5), 2.0, code)
+    try:
+        require_landscape(function, torch.tensor([0.3, -0.2], dtype=torch.float64))
+    except ValueError as error:
+        raise ValueError(f"the explorer shows the plane, x = (..., 2): {error}") from error
+    numbers = "".join(f", {name}={{{name}}}" for name in sliders)
+    name = own_name(function, FAMILIES, "landscape")
+    return Family(name, function, sliders, (0.5, 0.5), 2.0, f"partial({code}{numbers})" if sliders else code, source)
 
 
-def _plain_name(function: Function) -> str:
+def own_name(function: Callable[..., object], taken: Collection[str], what: str) -> str:
+    """A function's name in letters, digits, - and _, other than the explorer's own names.
+
+    >>> own_name(lambda x: x, (), "landscape"), own_name(sum, ("sum",), "landscape")
+    ('lambda', 'my-sum')
+    """
     name = getattr(function, "__name__", type(function).__name__)
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name) or "landscape"
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).strip("-") or what
+    return f"my-{name}" if name in taken else name
 
 
 def _slider(parameter: inspect.Parameter) -> Slider:
-    default = parameter.default
-    if isinstance(default, bool) or not isinstance(default, (int, float)):
-        raise ValueError(f"keyword {parameter.name} of the landscape must have a number as default, got {default!r}.")
+    name, default = parameter.name, parameter.default
+    if name in _TAKEN or name.startswith("__"):
+        raise ValueError(f"keyword {name} of the landscape is a number of the screen itself: give it another name.")
+    if isinstance(default, bool) or not isinstance(default, (int, float)) or not math.isfinite(default):
+        came = "none" if default is parameter.empty else repr(default)
+        raise ValueError(f"keyword {name} of the landscape must have a number as default, got {came}.")
     if default > 0:
         return Slider(float(default), default / 10, default * 10)
     return Slider(float(default), default - 2.0, default + 2.0)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..ensembles import Cloud, trajectories
+import numpy as np
+import torch
+
+from ..engine.choice import fused_or_reason
+from ..engine.cpu import Fused, fused_values
+from ..ensembles import Cloud, prepare, trajectories
+from ..observables import coordinate
 from ..plotting import COLOURS, contours, new_figure, style
 from ..setting import ALGORITHM, MODEL
 from .check import Curves, curves, kernels_of
@@ -43,7 +49,7 @@ def render_state(library: Library, state: State, output: Path, *, n: int) -> Non
             (axes[1, 2], "loss", r"loss $f$"),
         ):
             _curve(ax, found, what, label)
-        _legend(axes[0, 2], state, n)
+        _legend(axes[0, 2], state, int(found.runs[ALGORITHM].count[0]))
         fig.savefig(output, metadata={"CreationDate": None} if output.suffix == ".pdf" else {"Software": None})
 
 
@@ -57,10 +63,7 @@ def _map(ax: Axes, library: Library, state: State, side: str) -> None:
     contours(ax, family.landscape(**state.parameters), (-view, -view), (view, view))
     box = state.box if state.absorb else None
     kernel = Stopped(kernels_of(library, state)[side], box)
-    x0 = Cloud(list(state.start), state.spread) if state.spread > 0 else list(state.start)
-    seed = state.seed + (side == MODEL)
-    paths = trajectories(kernel, x0, steps=state.steps, n=_SHOWN, seed=seed, save_every=state.steps)
-    last = paths[-1].numpy()
+    last = _last_points(kernel, state, state.seed + (side == MODEL))
     marker = "o" if side == ALGORITHM else "D"
     ax.plot(last[:, 0], last[:, 1], marker, color=_colour(state, side), markersize=2, alpha=0.5, linestyle="")
     for point in critical_points(family, state.parameters):
@@ -69,6 +72,17 @@ def _map(ax: Axes, library: Library, state: State, side: str) -> None:
         left, right, bottom, top = box
         ax.plot([left, right, right, left, left], [bottom, bottom, top, top, bottom], color="black", linewidth=0.8)
     ax.set(xlim=(-view, view), ylim=(-view, view), aspect="equal", title=f"{side}, $t={state.horizon:g}$")
+
+
+def _last_points(kernel: Stopped, state: State, seed: int) -> np.ndarray:
+    """Where the first replicates are at the horizon, (n, 2); compiled, where it can be: seconds instead of minutes."""
+    x0 = Cloud(list(state.start), state.spread) if state.spread > 0 else list(state.start)
+    start, _ = prepare(kernel, x0, n=_SHOWN, steps=state.steps, save_every=state.steps, engine="auto")
+    one = torch.tensor(state.start, dtype=torch.float64)
+    fused = fused_or_reason(kernel, one, {"x": coordinate(0), "y": coordinate(1)}, {})
+    if isinstance(fused, Fused):
+        return fused_values(fused, start, range(_SHOWN), saved=np.array([0, state.steps]), seed=seed)[-1, 1:].T
+    return trajectories(kernel, x0, steps=state.steps, n=_SHOWN, seed=seed, save_every=state.steps)[-1].numpy()
 
 
 def _curve(ax: Axes, found: Curves, what: str, label: str) -> None:

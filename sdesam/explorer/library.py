@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..catalogue import load_function
 from ..validation import nearest
-from .families import FAMILIES, Family, family_named, family_of
+from .families import FAMILIES, Family, family_named, family_of, own_name
 from .methods import METHODS, Method, method_of
+from .presets import PRESETS
 from .science import Science, science_of
 from .state import State
 
-__all__ = ["Library", "library_of"]
+__all__ = ["Library", "first_state", "library_of"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Library:
     _lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def science(self, landscape: str, method: str) -> Science:
-        """A landscape with one method, traced at the first request.
+        """A landscape with one method, SGD, and what the method is without noise; traced at the first request.
 
         Raises
         ------
@@ -45,7 +46,7 @@ class Library:
                 raise ValueError(f"{what} {name[:40]!r} is not in this explorer: {nearest(name[:40], known)}")
         with self._lock:
             if (landscape, method) not in self._known:
-                found = science_of(self.families[landscape], self._with_sgd(method))
+                found = science_of(self.families[landscape], self._with_kin(method))
                 self._known[landscape, method] = found
             return self._known[landscape, method]
 
@@ -68,8 +69,9 @@ class Library:
             raise ValueError(f"model {state.model!r} does not exist for {state.method}: it is SAM's.")
         return state.on(self.families[state.landscape])
 
-    def _with_sgd(self, method: str) -> list[Method]:
-        return list({name: self.methods[name] for name in ("sgd", method)}.values())
+    def _with_kin(self, method: str) -> list[Method]:
+        names = ("sgd", method, self.methods[method].noiseless)
+        return list({name: self.methods[name] for name in names}.values())
 
 
 def library_of(
@@ -92,6 +94,29 @@ def library_of(
     return Library(families, methods), family and family.name, method and method.name
 
 
+def first_state(library: Library, family: str | None, method: str | None, given: State | None) -> State:
+    """The given state on what the user brought; else a story, or the start of the user's landscape.
+
+    Parameters of another landscape than the user's are left out.
+
+    Raises
+    ------
+    ValueError
+        Where the state does not fit the library.
+    """
+    state = given or (PRESETS[0].state if family is None and method is None else _start_of(library, family))
+    changes: dict[str, Any] = {k: v for k, v in (("landscape", family), ("method", method)) if v is not None}
+    if state.landscape != changes.get("landscape", state.landscape):
+        changes["parameters"] = {}
+    return library.checked(replace(state, **changes))
+
+
+def _start_of(library: Library, family: str | None) -> State:
+    chosen = library.families[family or "saddle"]
+    (x, y), half = chosen.start, max(0.5, chosen.view / 2)
+    return State(landscape=chosen.name, start=chosen.start, box=(x - half, x + half, y - half, y + half))
+
+
 def _family(landscape: str | Callable[..., Any]) -> Family:
     if isinstance(landscape, str):
         return family_named(landscape)
@@ -100,13 +125,13 @@ def _family(landscape: str | Callable[..., Any]) -> Family:
 
 def _method(update: str | Callable[..., Any]) -> Method:
     if not isinstance(update, str):
-        name = getattr(update, "__name__", "update")
         known = next((m for m in METHODS.values() if m.update is update), None)
-        return known or method_of(update, name, name)
+        code = getattr(update, "__name__", "update")
+        return known or method_of(update, own_name(update, METHODS, "update"), code, "")
     if ".py:" in update:
         function = load_function(str(Path(update)))
-        name = getattr(function, "__name__", "update")
-        return method_of(function, name, f"sdesam.catalogue.load_function({update!r})")
+        name = own_name(function, METHODS, "update")
+        return method_of(function, name, f"sdesam.catalogue.load_function({update!r})", update)
     if update not in METHODS:
         raise ValueError(f"method {update!r} is unknown: {nearest(update, METHODS)} Or give file.py:function.")
     return METHODS[update]

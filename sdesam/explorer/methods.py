@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,8 @@ class Method:
     noiseless : the method that it is for sigma = 0, whose SDE divides by no noise
     code : Python that names the update
     formulas : the family of closed forms that describes it near critical points, "sgd", "usam", "sam" or ""
+    order : nodes a dimension of the rule over the noise in its SDE, 0 where the SDE is a formula
+    source : of a user's update its file.py:function, or "" where it came as a function; None for the explorer's own
     """
 
     name: str
@@ -43,6 +46,8 @@ class Method:
     noiseless: str
     code: str
     formulas: str = ""
+    order: int = 0
+    source: str | None = None
 
 
 _ACCURACY = 1e-8  # of the functions in SAM's SDE: a picture needs no more, and the page is half as long
@@ -58,9 +63,20 @@ def _quadrature_model(update: Callable[..., Tensor]) -> Model:
     return model
 
 
-def method_of(update: Callable[..., Tensor], name: str, code: str) -> Method:
-    """A user's update field, beside its modified equation of order 1 by a rule of 16 nodes."""
-    return Method(name, update, {"theory": _quadrature_model(update)}, name, code)
+def method_of(update: Callable[..., Tensor], name: str, code: str, source: str | None = None) -> Method:
+    """A user's update field, beside its modified equation of order 1 by a rule of 16 nodes.
+
+    Raises
+    ------
+    ValueError
+        Where it cannot be called as G(g, x, z, rho=rho).
+    """
+    try:
+        inspect.signature(update).bind(None, None, None, rho=0.1)
+    except TypeError as error:
+        what = f"update {name} must be called as {name}(g, x, z, rho=rho)"
+        raise ValueError(f"{what}, got {name}{inspect.signature(update)}: {error}.") from error
+    return Method(name, update, {"theory": _quadrature_model(update)}, name, code, order=_ORDER, source=source)
 
 
 _CATALOGUE = (

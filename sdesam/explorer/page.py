@@ -23,8 +23,8 @@ __all__ = ["config_of", "module_text", "page_html", "science_module", "style_tex
 
 _FOLDER = Path(__file__).parent / "page"
 _ORDER = (  # each imports from those before it
-    "random", "ensemble", "theory", "paint", "state", "maps", "plots", "phase", "controls", "exports", "panel",
-    "pointer", "main", "hosts",
+    "random", "ensemble", "theory", "paint", "state", "contours", "maps", "plots", "phase", "controls", "exports",
+    "outlet", "panel", "pointer", "pictures", "clock", "main", "hosts",
 )  # fmt: skip
 _MOST_STEPS = 100_000
 _IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
@@ -61,9 +61,15 @@ def config_of(
         "state": state.document(),
         "methods": list(methods),
         "landscapes": {name: _about(family) for name, family in families.items()},
+        "sources": {"landscape": _sources(families), "method": _sources(methods)},
         "presets": [preset.document() for preset in presets],
         "story": next((p.name for p in presets if p.state == state), ""),
     }
+
+
+def _sources(things: Mapping[str, Family] | Mapping[str, Method]) -> dict[str, str]:
+    """Where what the user brought can be loaded from, by name."""
+    return {name: thing.source for name, thing in things.items() if thing.source is not None}
 
 
 def _about(family: Family) -> dict[str, Any]:

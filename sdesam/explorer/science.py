@@ -119,7 +119,7 @@ def science_of(family: Family, methods: Sequence[Method]) -> Science:
         "parameters": {k: [s.default, s.low, s.high] for k, s in family.parameters.items()},
         "start": family.start, "view": family.view, "code": family.code,
         "noiseless": {m.name: m.noiseless for m in methods}, "formulas": {m.name: m.formulas for m in methods},
-        "updates": {m.name: m.code for m in methods},
+        "updates": {m.name: m.code for m in methods}, "orders": {m.name: m.order for m in methods},
     }  # fmt: skip
     return Science(family.name, tuple(scalars), lists, noise, models, facts)
 

@@ -1,21 +1,18 @@
-"""The local server: the page, sciences on request, and checks by the toolkit; for this machine and this token only."""
+"""The local server: for this machine and this token only; every refusal is short JSON."""
 
 from __future__ import annotations
 
 import errno
 import hmac
 import json
+import os
 import secrets
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote
 
-from .check import check
+from .application import Application, Refused, sentence_of
 from .library import Library
-from .page import config_of, entry_text, science_module, style_text
 from .state import State
 
 __all__ = ["Application", "Refused", "start_server"]
@@ -28,94 +25,6 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src blob: data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_HTML = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>sdesam</title>
-<link rel="stylesheet" href="./page.css">
-<link rel="icon" href="data:,">
-<body>
-<main id="sdesam" class="sdesam">This page simulates in the browser and needs JavaScript.</main>
-<script type="module" src="./page.js"></script>
-</body>
-</html>
-"""
-
-
-class Refused(Exception):
-    """A request that is answered with a status and one sentence."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-
-
-@dataclass(frozen=True)
-class Application:
-    """What is behind the token.
-
-    Attributes
-    ----------
-    library : landscapes and methods that may be asked for
-    state : the first screen
-    token : the first part of every path
-    check : (library, document) -> answer, one at a time
-    """
-
-    library: Library
-    state: State
-    token: str
-    check: Callable[[Library, Mapping[str, Any]], dict[str, Any]] = check
-    busy: Any = field(default_factory=threading.Lock, repr=False, compare=False)
-
-    def get(self, path: str) -> tuple[str, str]:
-        """Content type and text of a path below the token."""
-        parts = [unquote(p) for p in path.split("/")]
-        if path == "":
-            return "text/html", _HTML
-        if path == "page.css":
-            return "text/css", style_text()
-        if path == "page.js":
-            return "text/javascript", self._page()
-        if path == "alive":
-            return "application/json", "{}"
-        if len(parts) == 3 and parts[0] == "science" and parts[2].endswith(".js"):
-            return "text/javascript", self._science(parts[1], parts[2].removesuffix(".js"))
-        raise Refused(404, "There is nothing at this path.")
-
-    def post(self, path: str, body: bytes) -> dict[str, Any]:
-        """The answer to a check."""
-        if path != "check":
-            raise Refused(404, "Only check takes a state.")
-        try:
-            document = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise Refused(400, "The body must be a JSON object with the entries of a state.") from error
-        if not self.busy.acquire(blocking=False):
-            raise Refused(429, "The toolkit is busy with another check: try again in a moment.")
-        try:
-            return self.check(self.library, document)
-        except (ValueError, TypeError, OverflowError) as error:
-            raise Refused(400, _sentence(error)) from error
-        finally:
-            self.busy.release()
-
-    def _page(self) -> str:
-        library, state = self.library, self.state
-        config = config_of(state, library.families, library.methods)
-        return entry_text(config, [library.science(state.landscape, state.method)], server=True)
-
-    def _science(self, landscape: str, method: str) -> str:
-        try:
-            return science_module(self.library.science(landscape, method))
-        except ValueError as error:
-            raise Refused(404, _sentence(error)) from error
-
-
-def _sentence(error: Exception) -> str:
-    return str(error).splitlines()[0][:400] if str(error) else type(error).__name__
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -147,7 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         except Exception as error:  # the server goes on whatever a request does
             self.close_connection = True
-            self._send(500, "application/json", json.dumps({"error": f"{type(error).__name__}: {_sentence(error)}"}))
+            self._send(500, "application/json", json.dumps({"error": f"{type(error).__name__}: {sentence_of(error)}"}))
 
     def _inside(self, token: str) -> str:
         """The path below the token, for a request of this machine's own page."""
@@ -195,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    allow_reuse_address = False
+    allow_reuse_address = os.name == "posix"  # a port that was just left; on Windows it would share a taken one
     request_queue_size = 64
 
     def __init__(self, port: int, application: Application) -> None:
@@ -212,15 +121,20 @@ def start_server(library: Library, state: State, port: int | None = None) -> _Se
     Raises
     ------
     OSError
-        When the given port, or every port tried, is taken.
+        When the given port, or every port tried, is taken or forbidden.
+    ValueError
+        For a port that does not exist.
     """
+    if port is not None and not 0 <= port <= 65535:
+        raise ValueError(f"port must be from 0 (any free one) to 65535, got {port}.")
     application = Application(library, state, secrets.token_urlsafe(18))
     ports = range(FIRST_PORT, FIRST_PORT + _PORTS) if port is None else (port,)
     for candidate in ports:
         try:
             return _Server(candidate, application)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE or candidate == ports[-1]:
-                what = f"port {port} is taken: leave --port out and the next free one is used" if port else str(error)
-                raise OSError(what) from error
-    raise OSError("no port")
+            if error.errno != errno.EADDRINUSE:
+                raise OSError(f"port {candidate} cannot be used: {error.strerror}.") from error
+    if port is None:
+        raise OSError(f"every port from {ports[0]} to {ports[-1]} is taken: choose one with --port.")
+    raise OSError(f"port {port} is taken: leave --port out and the next free one is used.")

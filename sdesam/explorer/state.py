@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote
 
+from .entries import RANGES, converted, number_of, parsed, points_of, require_in_range, text_of
+
 if TYPE_CHECKING:
     from .families import Family
 
 __all__ = ["CHOICES", "RANGES", "State", "read_state"]
 
-# name -> (lowest, highest, whole number?, why it is bounded)
-RANGES: Mapping[str, tuple[float, float, bool]] = {
-    "eta": (1e-4, 2.0, False),
-    "rho": (0.0, 2.0, False),
-    "sigma": (0.0, 5.0, False),
-    "substeps": (1, 64, True),
-    "n": (10, 20_000, True),
-    "seed": (0, 2**53 - 4, True),
-    "horizon": (0.05, 1000.0, False),
-    "spread": (0.0, 2.0, False),
-    "switch_at": (0.0, 1000.0, False),
-}
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "model": ("theory", "as-printed", "sgd"),
     "integrator": ("srk", "euler"),
     "quantity": ("distance", "sharpness", "x[0]", "x[1]"),
 }
-_FARTHEST = 20.0  # of starts and boxes
 _MOST_STEPS = 100_000
 
 
@@ -80,18 +68,18 @@ class State:
 
     def __post_init__(self) -> None:
         for name in RANGES:
-            _require_in_range(name, getattr(self, name))
+            require_in_range(name, getattr(self, name))
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
         for name in ("start", "box"):
-            object.__setattr__(self, name, _points(name, getattr(self, name), len(getattr(State, name))))
+            object.__setattr__(self, name, points_of(name, getattr(self, name)))
         left, right, bottom, top = self.box
         if not (left < right and bottom < top):
             raise ValueError(f"box must be left < right and bottom < top, got {self.box}.")
         if self.horizon / self.eta > _MOST_STEPS:
             raise ValueError(f"horizon / eta must be <= {_MOST_STEPS} steps, got {self.horizon / self.eta:.3g}.")
-        object.__setattr__(self, "parameters", {k: _number(k, v) for k, v in dict(self.parameters).items()})
+        object.__setattr__(self, "parameters", {k: number_of(k, v) for k, v in dict(self.parameters).items()})
 
     @property
     def steps(self) -> int:
@@ -112,8 +100,8 @@ class State:
         for name in _PLAIN:
             value = getattr(self, name)
             if value != getattr(plain, name) and name not in ("landscape", "method"):
-                pairs.append((name, _text(value)))
-        pairs += [(f"p.{name}", _text(value)) for name, value in self.parameters.items()]
+                pairs.append((name, text_of(value)))
+        pairs += [(f"p.{name}", text_of(value)) for name, value in self.parameters.items()]
         return "&".join(f"{k}={quote(v, safe=',.-_[]')}" for k, v in pairs)
 
     def document(self) -> dict[str, Any]:
@@ -138,7 +126,7 @@ class State:
                 raise ValueError(f"{name} must be true or false, got {document[name]!r}.")
         if not isinstance(document.get("parameters", {}), Mapping):
             raise ValueError(f"parameters must be an object, got {document['parameters']!r}.")
-        return cls(**{name: _converted(name, value) for name, value in document.items()})
+        return cls(**{name: converted(name, value) for name, value in document.items()})
 
     @classmethod
     def from_fragment(cls, text: str) -> State:
@@ -147,9 +135,9 @@ class State:
         parameters: dict[str, Any] = {}
         for key, value in parse_qsl(text.rpartition("#")[2], keep_blank_values=True):
             if key.startswith("p."):
-                parameters[key[2:]] = _number(key, value)
+                parameters[key[2:]] = number_of(key, value)
             elif key in _PLAIN:
-                found[key] = _parsed(key, value)
+                found[key] = parsed(key, value)
             else:
                 raise ValueError(f"state has the unknown entry {key!r}: {', '.join(_PLAIN)} are known.")
         return cls.of({**found, "parameters": parameters})
@@ -173,64 +161,3 @@ def read_state(text: str) -> State:
     except (OSError, ValueError) as error:
         raise ValueError(f"state file {text!r} cannot be read: {error}.") from error
     return State.of(document.get("state", document) if isinstance(document, Mapping) else document)
-
-
-def _converted(name: str, value: Any) -> Any:
-    """JSON has one kind of number and no tuples."""
-    if name in ("start", "box"):
-        count = len(getattr(State, name))
-        return _points(name, value, count)
-    if name == "parameters":
-        return {key: _number(key, v) for key, v in value.items()}
-    if name not in RANGES:
-        return value
-    _require_in_range(name, value)
-    return value if RANGES[name][2] else _number(name, value)
-
-
-def _parsed(name: str, text: str) -> Any:
-    if name in ("start", "box"):
-        return tuple(_number(name, part) for part in text.split(","))
-    if name in ("absorb", "shared"):
-        if text not in ("0", "1"):
-            raise ValueError(f"{name} must be 0 or 1, got {text!r}.")
-        return text == "1"
-    if name not in RANGES:
-        return text
-    number = _number(name, text)
-    return int(number) if RANGES[name][2] and number == int(number) else number
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, tuple):
-        return ",".join(map(_text, value))
-    return f"{value:.12g}" if isinstance(value, float) else str(value)
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, bool) or not math.isfinite(number):
-        raise ValueError(f"{name} must be a finite number, got {value!r}.")
-    return number
-
-
-def _points(name: str, value: Any, count: int) -> tuple[float, ...]:
-    if not isinstance(value, (list, tuple)) or len(value) != count:
-        raise ValueError(f"{name} must be {count} numbers, got {value!r}.")
-    numbers = tuple(_number(name, v) for v in value)
-    if max(map(abs, numbers)) > _FARTHEST:
-        raise ValueError(f"{name} must lie within ±{_FARTHEST:g}, got {value!r}.")
-    return numbers
-
-
-def _require_in_range(name: str, value: Any) -> None:
-    low, high, whole = RANGES[name]
-    number = _number(name, value)
-    if not low <= number <= high or (whole and not isinstance(value, int)):
-        what = "a whole number" if whole else "a number"
-        raise ValueError(f"{name} must be {what} from {low:g} to {high:g}, got {value!r}.")

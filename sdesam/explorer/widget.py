@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 try:
@@ -12,10 +11,10 @@ try:
 except ImportError as missing:
     raise ModuleNotFoundError('the notebook explorer needs anywidget: pip install "sdesam[notebook]"') from missing
 
+from .application import sentence_of
 from .check import check
-from .library import Library, library_of
+from .library import Library, first_state, library_of
 from .page import config_of, module_text, style_text
-from .presets import PRESETS
 from .state import State
 
 __all__ = ["Explorer"]
@@ -55,11 +54,7 @@ class Explorer(anywidget.AnyWidget):
         state: State | str | None = None,
     ) -> None:
         library, family, method = library_of(landscape, update)
-        first = State.from_fragment(state) if isinstance(state, str) else state or PRESETS[0].state
-        changes: dict[str, Any] = {k: v for k, v in (("landscape", family), ("method", method)) if v is not None}
-        if first.landscape != changes.get("landscape", first.landscape):
-            changes["parameters"] = {}
-        chosen = library.checked(replace(first, **changes))
+        chosen = first_state(library, family, method, State.from_fragment(state) if isinstance(state, str) else state)
         self._library: Library = library
         science = library.everything(chosen.landscape).javascript()
         self._esm = f"{module_text()}\nconst notebookScience = {science};\nexport default {{ render }};\n"
@@ -80,5 +75,5 @@ class Explorer(anywidget.AnyWidget):
         """Answer "Check with the toolkit"."""
         try:
             self.send({"found": check(self._library, message["check"])})
-        except (ValueError, TypeError, KeyError) as error:
-            self.send({"error": str(error)})
+        except Exception as error:  # whatever happened, the page must not wait for ever
+            self.send({"error": sentence_of(error)})

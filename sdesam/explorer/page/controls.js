@@ -2,7 +2,10 @@
 import { short } from "./paint.js";
 import { format } from "./state.js";
 
-const POSITIONS = 1000;
+export const POSITIONS = 1000;
+
+// Whether the reader's system asks for less motion: then nothing moves before Play.
+export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 export function el(tag, attributes = {}, children = []) {
   const node = document.createElement(tag);
@@ -27,8 +30,9 @@ export function scaleOf([low, high, whole], log) {
 }
 
 // A labelled slider with a number field.  `set(value)` hears good values only.
-export function slider({ name, text, range, log, value, set, id }) {
-  const [low, high, whole] = range, scale = scaleOf(range, log);
+// `reach` is the part of a long range that the track covers.
+export function slider({ name, text, range, reach = range, log, value, set, id }) {
+  const [low, high, whole] = range, scale = scaleOf(reach, log);
   let current = value;
   const track = el("input", { type: "range", min: "0", max: String(POSITIONS), step: "1", id: `${id}-${name}`, "aria-label": `${text} slider` });
   const field = el("input", { type: "text", inputmode: "decimal", class: "field", "aria-label": text, autocomplete: "off", spellcheck: "false", "data-name": name });
@@ -51,10 +55,10 @@ export function slider({ name, text, range, log, value, set, id }) {
     const way = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
     if (!way) return;
     event.preventDefault();
-    const share = event.shiftKey ? 0.1 : 0.01;
-    const moved = log ? (current || high / 1e4) * (1 + share) ** way : current + way * share * (high - low);
+    const share = event.shiftKey ? 0.1 : 0.01, high = reach[1];
+    const moved = log ? (current || high / 1e4) * (1 + share) ** way : current + (whole ? way * 100 * share : way * share * (high - low));
     const next = whole ? Math.round(way > 0 ? Math.max(moved, current + 1) : Math.min(moved, current - 1)) : +moved.toPrecision(6);
-    use(Math.min(high, Math.max(low, log && low <= 0 && next < high / 1e4 ? 0 : next)));
+    use(Math.min(range[1], Math.max(low, log && low <= 0 && next < high / 1e4 ? 0 : next)));
   });
   const typed = () => {
     const v = field.value.trim() === "" ? NaN : Number(field.value);

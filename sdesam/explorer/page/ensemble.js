@@ -1,5 +1,5 @@
 // Two clouds on one clock: the algorithm and its SDE, absorbed at the box, with means and standard errors.
-import { Streams, streamStates } from "./random.js";
+import { Streams } from "./random.js";
 
 export const ALGORITHM = "algorithm", MODEL = "SDE";
 const FARTHEST = 1e6; // beyond, a particle has diverged
@@ -27,7 +27,7 @@ export function kernelsOf(science, state) {
   return { algorithm: science.f[method], model: science.f[chosen], noise: science.noise[model], name: chosen };
 }
 
-class Cloud {
+export class Cloud {
   constructor(n, state, seed, starts) {
     this.n = n;
     this.x = Float64Array.from(starts);
@@ -209,34 +209,3 @@ const rooted = (e) => {
   const root = Math.sqrt(e.mean);
   return { ...e, mean: root, error: root > 0 ? e.error / (2 * root) : 0 };
 };
-
-// The escaped fraction of a small cloud by the horizon, for the phase map; `advance` runs until `deadline`.
-export class Cell {
-  constructor(science, state, reference, eta, rho, n, seed) {
-    this.state = { ...state, eta, rho, n, substeps: 1, spread: 0 };
-    this.p = numbersOf(science, this.state, reference);
-    this.loop = science.f[state.method];
-    this.cloud = new Cloud(n, this.state, seed, cloudOf(this.state));
-    this.steps = Math.max(1, Math.round(state.horizon / eta));
-    this.k = 0;
-  }
-
-  advance(deadline) {
-    const c = this.cloud;
-    while (this.k < this.steps && c.escaped + c.diverged < c.n) {
-      c.keep();
-      c.streams.normals(2, c.z, c.on);
-      this.loop(c.n, this.p, c.x, c.z, c.on);
-      c.look(this.state.box);
-      this.k++;
-      if ((this.k & 15) === 0 && performance.now() > deadline) return false;
-    }
-    return true;
-  }
-
-  get fraction() {
-    return (this.cloud.escaped + this.cloud.diverged) / this.cloud.n;
-  }
-}
-
-export { streamStates };

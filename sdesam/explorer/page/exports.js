@@ -71,26 +71,48 @@ export function download(blob, name) {
 const SCHEMES = { srk: "small_noise_srk", euler: "euler_maruyama" };
 const float = (v) => (Number.isInteger(v) ? `${v}.0` : String(+v.toPrecision(12)));
 
-export function pythonOf(state, facts) {
-  const f = facts.code.replace(/\{(\w+)\}/g, (_, name) => float(state.parameters[name]));
-  const update = state.method === "sgd" ? "ss.sgd" : `partial(${facts.updates[state.method]}, rho=${float(state.rho)})`;
+// Python of an update with its rho, and of the SDE beside it; without noise SAM's is DNSAM's, as on the page.
+const updateOf = (state, facts, method) => (method === "sgd" ? "ss.sgd" : `partial(${facts.updates[method]}, rho=${float(state.rho)})`);
+
+function sdeOf(state, facts) {
+  const eta = float(state.eta), quiet = state.sigma === 0, method = quiet ? facts.noiseless[state.method] : state.method;
+  if (state.model === "sgd") return `mc23.sgd_sde(g, eta=${eta})`;
+  if (state.model === "as-printed" && !quiet) return `mc23.sam_sde_as_printed(g, eta=${eta}, rho=${float(state.rho)}, clip=True)`;
+  const update = method === state.method ? "update" : updateOf(state, facts, method), rule = facts.orders[method];
+  return `model_of(${update}, g, ${eta}${rule && !quiet ? `, nodes=g.noise.nodes(${rule})` : ""})`;
+}
+
+// What a script of independent sides and one method leaves out.
+function remarksOf(state) {
+  const remarks = [];
+  if (state.shared) remarks.push("# On the page both sides share their noise; here they are independent: the same laws, other paths.");
+  if (state.switch_at > 0 && state.switch_to) remarks.push(`# On the page the method becomes ${state.switch_to} at t = ${format(state.switch_at)}; here it is ${state.method} throughout.`);
+  return remarks;
+}
+
+function watchedOf(state, [x, y]) {
+  if (state.quantity === "sharpness") return ', "sharpness": lambda x: planar_eigenvalues(ss.hessian(f)(x))[1]';
+  return state.quantity === "distance" ? `, "distance squared": lambda x: (x[..., 0] - ${float(x)}) ** 2 + (x[..., 1] - ${float(y)}) ** 2` : "";
+}
+
+export function pythonOf(state, facts, reference) {
+  const f = facts.code.replace(/\{([^{}]+)\}/g, (all, name) => (name in state.parameters ? float(state.parameters[name]) : all));
   const h = `${float(state.eta)} / ${state.substeps}`, [left, right, bottom, top] = state.box.map(float);
-  const sde = { theory: `model_of(update, g, ${float(state.eta)})`, "as-printed": `mc23.sam_sde_as_printed(g, eta=${float(state.eta)}, rho=${float(state.rho)}, clip=True)`, sgd: `mc23.sgd_sde(g, eta=${float(state.eta)})` }[state.model];
   const start = state.spread > 0 ? `Cloud([${state.start.map(float).join(", ")}], ${float(state.spread)})` : `[${state.start.map(float).join(", ")}]`;
   const steps = Math.max(1, Math.round(state.horizon / state.eta));
   return [
-    "from functools import partial", "", "import sdesam as ss",
+    ...remarksOf(state), "from functools import partial", "", "import sdesam as ss",
     "import sdesam.catalogue", "from sdesam.ensembles import Cloud", "from sdesam.explorer.stopped import Stopped",
-    "from sdesam.theory import model_of", "from sdesam.theory import monzio_compagnoni2023 as mc23", "",
-    `f = ${f}`, `g = ss.GaussianOracle(f, ${float(state.sigma)}, dim=2)`, `update = ${update}`,
+    "from sdesam.theory import model_of", "from sdesam.theory import monzio_compagnoni2023 as mc23", "from sdesam.theory.planar import planar_eigenvalues", "",
+    `f = ${f}`, state.sigma > 0 ? `g = ss.GaussianOracle(f, ${float(state.sigma)}, dim=2)` : "g = ss.ExactOracle(f)", `update = ${updateOf(state, facts, state.method)}`,
     `algorithm = ss.optimizer(update, g, ${float(state.eta)})`,
-    `sde = ss.subcycle(ss.${SCHEMES[state.integrator]}(${sde}, ${h}), ${state.substeps})`,
+    `sde = ss.subcycle(ss.${SCHEMES[state.integrator]}(${sdeOf(state, facts)}, ${h}), ${state.substeps})`,
     `box = ${state.absorb ? `(${left}, ${right}, ${bottom}, ${top})` : "None"}  # left, right, bottom, top`,
-    `watched = {"f": f, "x[0]": ss.coordinate(0), "x[1]": ss.coordinate(1)}`,
+    `watched = {"f": f, "x[0]": ss.coordinate(0), "x[1]": ss.coordinate(1)${watchedOf(state, reference)}}`,
     `for seed, kernel in enumerate((algorithm, sde), start=${state.seed}):`,
     `    run = ss.simulate(Stopped(kernel, box), ${start}, steps=${steps}, n=${state.n}, seed=seed, save_every=${saveEvery(state)},`,
     `                      observables=watched, internals={"inside": lambda s: s[2]})`,
-    `    print(kernel.name, "f =", run.estimate("f")[-1], " inside =", run.estimate("inside")[-1])`, "",
+    `    print(kernel.name, *(f"{name} = {run.estimate(name)[-1]}" for name in (*watched, "inside")), sep="  ")`, "",
   ].join("\n");
 }
 
@@ -101,7 +123,14 @@ function saveEvery(state) {
   return 1;
 }
 
-export const commandOf = (state, schema) => `sdesam render '${fragmentOf(state, schema).replaceAll("'", "")}' -o explorer.pdf`;
+// In a shell's quotes; what the user brought is named again, by the file where the page knows it.
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+export function commandOf(state, schema, sources) {
+  const own = ["landscape", "method"].filter((kind) => state[kind] in sources[kind]);
+  const named = own.map((kind) => ` --${kind} ${quoted(sources[kind][state[kind]] || `YOUR_FILE.py:${state[kind]}`)}`).join("");
+  return `sdesam render ${quoted(fragmentOf(state, schema))}${named} --n ${state.n} -o explorer.pdf`;
+}
 
 export function captionOf(state, pair, version) {
   const numbers = ["eta", "rho", "sigma", "substeps", "n", "seed", "horizon"].map((k) => `${k} = ${format(state[k])}`).join(", ");

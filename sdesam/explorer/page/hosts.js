@@ -1,8 +1,9 @@
 // Where the screen lives: a file, the toolkit's local server, or a notebook.
 import { Screen } from "./main.js";
-import { parseFragment } from "./state.js";
+import { fragmentOf, parseFragment } from "./state.js";
 
 const HEARTBEAT = 10000; // ms
+const PATIENCE = 120000; // ms for a check in a notebook
 
 // A page of its own.  `config.server` says that the toolkit answers beside it.
 export function openPage(config) {
@@ -18,7 +19,11 @@ export function openPage(config) {
     },
   };
   if (config.server) {
-    host.load = async (landscape, method) => (await import(`./science/${encodeURIComponent(landscape)}/${encodeURIComponent(method)}.js`)).science;
+    host.load = async (landscape, method) => {
+      const path = `./science/${encodeURIComponent(landscape)}/${encodeURIComponent(method)}.js`;
+      await answerOf(path); // its refusal has a sentence, an import's has none
+      return (await import(path)).science;
+    };
     host.check = (state) => ask("check", state);
   }
   const screen = new Screen(root, config, host);
@@ -26,26 +31,38 @@ export function openPage(config) {
     const fragment = location.hash.slice(1);
     if (fragment === saved) return;
     saved = fragment;
-    const { state, notes } = parseFragment(fragment, screen.schema);
-    notes.forEach((text) => screen.note(text));
-    screen.open(state);
+    follow(screen, fragment);
   });
   if (config.server) setInterval(() => heartbeat(screen), HEARTBEAT);
   return screen;
 }
 
-async function ask(path, body) {
-  const answer = await fetch(`./${path}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }).catch(() => {
-    throw new Error("the local server is gone.");
-  });
-  const found = await answer.json();
-  if (!answer.ok) throw new Error(found.error);
-  return found;
+// Another address on the same screen.
+function follow(screen, fragment) {
+  const { state, notes } = parseFragment(fragment, screen.schema);
+  notes.forEach((text) => screen.note(text));
+  screen.panel.forget();
+  screen.open(state);
 }
 
+async function answerOf(path, options) {
+  const answer = await fetch(path, options).catch(() => {
+    throw new Error("the local server is gone.");
+  });
+  if (!answer.ok) throw new Error((await answer.json()).error);
+  return answer;
+}
+
+async function ask(path, body) {
+  const sent = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  return (await answerOf(`./${path}`, sent)).json();
+}
+
+// Told once each time that it goes.
 async function heartbeat(screen) {
   const alive = await fetch("./alive").then((a) => a.ok, () => false);
-  if (!alive) screen.note("The toolkit’s server is gone: the page goes on without it.", "warning");
+  if (!alive && !screen.alone) screen.note("The toolkit’s server is gone: the page goes on without it.", "warning");
+  screen.alone = !alive;
   return alive;
 }
 
@@ -64,6 +81,7 @@ export function render({ model, el: root }) {
       new Promise((resolve, reject) => {
         waiting.push([resolve, reject]);
         model.send({ check: state });
+        setTimeout(() => reject(new Error("the notebook’s kernel is silent.")), PATIENCE);
       }),
   };
   const screen = new Screen(root, config, host);
@@ -73,10 +91,8 @@ export function render({ model, el: root }) {
     else resolve?.(message.found);
   });
   model.on("change:fragment", () => {
-    const text = model.get("fragment"), { state, notes } = parseFragment(text, screen.schema);
-    if (JSON.stringify(state) === JSON.stringify(screen.state)) return;
-    notes.forEach((note) => screen.note(note));
-    screen.open(state);
+    const text = model.get("fragment");
+    if (!screen.state || text !== fragmentOf(screen.state, screen.schema)) follow(screen, text);
   });
   return () => screen.stop();
 }

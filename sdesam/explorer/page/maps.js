@@ -2,8 +2,6 @@
 import { ALGORITHM } from "./ensemble.js";
 import { FONT, label, line, short, ticks } from "./paint.js";
 
-const GRID = 96;
-const LEVELS = 16;
 const LIVELY = 0.62, PALE = 0.28; // opacity of particles that move and of those that left
 const EDGE = { left: 34, right: 8, top: 8, bottom: 24 };
 
@@ -16,34 +14,6 @@ export function frameOf(width, height, view) {
     to: (x, y) => [cx + x * scale, cy - y * scale],
     from: (px, py) => [(px - cx) / scale, (cy - py) / scale],
   };
-}
-
-// Loss on a grid with levels that are dense where it is flat: [values, levels, xs, ys].
-export function reliefOf(science, p, half) {
-  const xs = Array.from({ length: GRID }, (_, i) => half[0] * ((2 * i) / (GRID - 1) - 1));
-  const ys = Array.from({ length: GRID }, (_, i) => half[1] * ((2 * i) / (GRID - 1) - 1));
-  const values = ys.map((y) => xs.map((x) => science.f.value(p, [x, y])[0]));
-  const sorted = values.flat().filter(Number.isFinite).sort((a, b) => a - b);
-  const levels = Array.from({ length: LEVELS }, (_, k) => sorted[Math.floor(((k + 0.5) / LEVELS) * (sorted.length - 1))]);
-  const segments = levels.map((level) => contour(values, xs, ys, level));
-  return { xs, ys, values, levels, segments };
-}
-
-// Marching squares: [x0, y0, x1, y1] pieces of one level line.
-export function contour(values, xs, ys, level) {
-  const pieces = [];
-  const cut = (a, b, p, q) => p + ((level - a) / (b - a)) * (q - p);
-  for (let j = 0; j + 1 < ys.length; j++)
-    for (let i = 0; i + 1 < xs.length; i++) {
-      const a = values[j][i], b = values[j][i + 1], c = values[j + 1][i + 1], d = values[j + 1][i];
-      const ends = [];
-      if (a < level !== b < level) ends.push([cut(a, b, xs[i], xs[i + 1]), ys[j]]);
-      if (b < level !== c < level) ends.push([xs[i + 1], cut(b, c, ys[j], ys[j + 1])]);
-      if (d < level !== c < level) ends.push([cut(d, c, xs[i], xs[i + 1]), ys[j + 1]]);
-      if (a < level !== d < level) ends.push([xs[i], cut(a, d, ys[j], ys[j + 1])]);
-      for (let k = 0; k + 1 < ends.length; k += 2) pieces.push([...ends[k], ...ends[k + 1]]);
-    }
-  return pieces;
 }
 
 // The still part: level lines, axes, critical points, attraction region.
@@ -78,9 +48,11 @@ function drawAxes(ctx, frame, colors) {
   ctx.strokeStyle = colors.line;
   ctx.lineWidth = 1;
   ctx.strokeRect(left, top, w, h);
+  label(ctx, "x[0]", left + w - 5, top + h - 9, { color: colors.muted, align: "right" });
+  label(ctx, "x[1]", left + 5, top + 10, { color: colors.muted });
   for (const v of ticks(-frame.half[0], frame.half[0], 6)) {
     const [px] = frame.to(v, 0);
-    label(ctx, short(v), px, top + h + 12, { color: colors.muted, align: "center" });
+    label(ctx, short(v), Math.min(px, left + w - 8), top + h + 12, { color: colors.muted, align: "center" });
   }
   for (const v of ticks(-frame.half[1], frame.half[1], 6)) {
     const [, py] = frame.to(0, v);
@@ -159,7 +131,16 @@ function maskOf(round, ratio) {
   });
 }
 
+// One layer a size: it is filled anew for every cloud.
+const layers = new Map();
 function layerOf(w, h) {
+  const key = `${w}x${h}`;
+  if (layers.size > 8) layers.clear();
+  if (!layers.has(key)) layers.set(key, newLayer(w, h));
+  return layers.get(key);
+}
+
+function newLayer(w, h) {
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, w);
   canvas.height = Math.max(1, h);
@@ -187,10 +168,12 @@ export function drawHandles(ctx, frame, state, colors) {
   ctx.beginPath();
   ctx.rect(left, top, w, h);
   ctx.clip();
+  ctx.strokeStyle = state.absorb ? colors.ink : colors.muted;
+  ctx.lineWidth = state.absorb ? 1.4 : 1;
+  if (!state.absorb) ctx.setLineDash([2, 4]); // the phase map's box still
+  ctx.strokeRect(x0, y0, x1 - x0, y1 - y0);
+  ctx.setLineDash([]);
   if (state.absorb) {
-    ctx.strokeStyle = colors.ink;
-    ctx.lineWidth = 1.4;
-    ctx.strokeRect(x0, y0, x1 - x0, y1 - y0);
     ctx.fillStyle = colors.ink;
     for (const [px, py] of [[x0, (y0 + y1) / 2], [x1, (y0 + y1) / 2], [(x0 + x1) / 2, y0], [(x0 + x1) / 2, y1]]) ctx.fillRect(px - 4, py - 4, 8, 8);
   }

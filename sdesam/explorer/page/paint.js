@@ -16,8 +16,24 @@ export function ticks(low, high, most = 6) {
 export function short(v, digits = 3) {
   if (!Number.isFinite(v)) return "–";
   const size = Math.abs(v);
-  if (size !== 0 && (size >= 1e5 || size < 1e-4)) return v.toExponential(1).replace("e+", "e");
+  if (size !== 0 && (size >= 1e5 || size < 1e-4)) return v.toExponential(Math.max(1, digits - 2)).replace("e+", "e");
   return String(+v.toPrecision(digits));
+}
+
+// A mean with the digits that its standard error leaves, three at least.
+export function meanText({ mean, error }) {
+  const size = Math.abs(mean);
+  if (!(error > 0 && size > error && size >= 1e-4 && size < 1e5)) return short(mean);
+  return mean.toPrecision(Math.min(8, Math.max(3, Math.floor(Math.log10(size)) - Math.floor(Math.log10(error)) + 2)));
+}
+
+// Texts of ticks, with as many digits as tell them apart.
+export function tickTexts(values) {
+  for (let digits = 3; digits < 7; digits++) {
+    const texts = values.map((v) => short(v, digits));
+    if (new Set(texts).size === texts.length) return texts;
+  }
+  return values.map((v) => short(v, 7));
 }
 
 // A canvas with the resolution of the screen; coordinates are CSS pixels.
@@ -86,6 +102,8 @@ export class SvgContext {
     this.path = [];
     this.dash = [];
     this.shift = [0, 0];
+    this.saved = [];
+    this.open = 0;
   }
   at(x, y) {
     return `${+(x + this.shift[0]).toFixed(2)} ${+(y + this.shift[1]).toFixed(2)}`;
@@ -135,10 +153,22 @@ export class SvgContext {
     const size = /(\d+)px/.exec(this.font)[1], weight = /^\d{3} /.test(this.font) ? this.font.slice(0, 3) : "400";
     this.parts.push(`<text x="${px}" y="${py}" font-size="${size}" font-weight="${weight}" font-family="sans-serif" text-anchor="${ANCHOR[this.textAlign] || "start"}" fill="${escapeText(this.fillStyle)}">${escapeText(text)}</text>`);
   }
-  save() {}
-  restore() {}
-  clip() {}
-  rect() {}
+  // Clips are groups: a save remembers how many are open, its restore closes the rest.
+  save() {
+    this.saved.push(this.open);
+  }
+  restore() {
+    for (const keep = this.saved.pop() ?? 0; this.open > keep; this.open--) this.parts.push("</g>");
+  }
+  rect(x, y, w, h) {
+    const [px, py] = this.at(x, y).split(" ");
+    this.frame = `<rect x="${px}" y="${py}" width="${+w.toFixed(2)}" height="${+h.toFixed(2)}"/>`;
+  }
+  clip() {
+    const id = `clip${this.parts.length}`;
+    this.parts.push(`<clipPath id="${id}">${this.frame}</clipPath><g clip-path="url(#${id})">`);
+    this.open++;
+  }
   text() {
     return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${this.width} ${this.height}" width="${this.width}" height="${this.height}">\n${this.parts.join("\n")}\n</svg>\n`;
   }

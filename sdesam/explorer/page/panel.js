@@ -1,10 +1,10 @@
 // Builds the page's elements and keeps them true to the state.
-import { banner, button, choice, el, slider, toggle } from "./controls.js";
+import { POSITIONS, banner, button, calm, choice, el, slider, toggle } from "./controls.js";
 import { ALGORITHM, MODEL } from "./ensemble.js";
-import { captionOf, commandOf, csvOf, download, jsonOf, pngOf, pythonOf, sheetPanels, svgOf } from "./exports.js";
-import { short } from "./paint.js";
-import { countsOf, drawPlot, plotsOf } from "./plots.js";
-import { fragmentOf, warningsOf } from "./state.js";
+import { Outlet } from "./outlet.js";
+import { meanText, short } from "./paint.js";
+import { countsOf } from "./plots.js";
+import { warningsOf } from "./state.js";
 
 const CONSISTENT = 4; // standard errors
 const NAMES = { sgd: "SGD", sam: "SAM", usam: "USAM", dnsam: "DNSAM", "dnsam-full-numerator": "DNSAM, full numerator", "unified-sam": "Unified SAM" };
@@ -13,11 +13,12 @@ const QUANTITIES = { distance: "distance", sharpness: "sharpness", "x[0]": "x[0]
 const SUMMARY_EVERY = 4000; // ms between spoken summaries
 const HELP = [
   ["Click a map", "start there"], ["Drag a map", "start as a Gaussian cloud"], ["Drag a handle of the box", "where particles leave"], ["Hover a map", "descent arrow, and the ascent of length rho"],
-  ["Click the phase map", "go to that (η, ρ)"], ["space", "play or pause"], [".", "one step"], ["r", "restart"], ["p", "pin the curves, or let them go"], ["s", "copy the link"], ["?", "this help"],
+  ["Arrow keys on a map", "move the start, with shift further"], ["Click the phase map", "go to that (η, ρ)"], ["space", "play or pause"], [".", "one step"], ["r", "restart"], ["p", "pin the curves, or let them go"], ["s", "copy the link"], ["?", "this help"],
 ];
 
-export class Panel {
+export class Panel extends Outlet {
   constructor(screen) {
+    super();
     this.screen = screen;
     this.id = `sdesam-${Math.floor(performance.now() * 1000).toString(36)}`;
     this.banners = el("div", { class: "banners" });
@@ -27,7 +28,7 @@ export class Panel {
     this.head = el("header", { class: "head" });
     this.foot = el("footer", { class: "status" });
     const cells = [
-      this.cell(ALGORITHM, "Map of the algorithm: click to set the start"), this.cell(MODEL, "Map of the SDE: click to set the start"),
+      this.cell(ALGORITHM, "Map of the algorithm: click or arrow keys set the start"), this.cell(MODEL, "Map of the SDE: click or arrow keys set the start"),
       this.cell("phase", "Phase map: escaped fraction over eta and rho; click to go there"),
       this.cell("quantity", "Curve of the chosen quantity over time"), this.cell("survival", "Fraction still inside the box over time"), this.cell("loss", "Mean loss over time"),
     ];
@@ -36,6 +37,8 @@ export class Panel {
     screen.root.replaceChildren(el("div", { class: "page", tabindex: "-1" }, [this.head, this.banners, body, this.foot, this.live]));
     this.keys();
     new ResizeObserver(() => (screen.dirty = true)).observe(screen.root);
+    new IntersectionObserver((seen) => (screen.unseen = !seen.at(-1).isIntersecting)).observe(screen.root); // scrolled away: no work
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (screen.dirty = true));
   }
 
   cell(name, words) {
@@ -51,6 +54,7 @@ export class Panel {
     this.screen.root.addEventListener("keydown", (event) => {
       const typing = event.target.matches("input[type=text], select, textarea"), pressed = event.key === " " && event.target.matches("button, input, summary");
       event.stopPropagation();
+      if (event.target.closest("dialog")) return;
       if (typing || pressed || event.ctrlKey || event.metaKey || event.altKey || !act[event.key]) return;
       event.preventDefault();
       act[event.key]();
@@ -66,15 +70,15 @@ export class Panel {
       landscape: choice({ text: "Landscape", options: (screen.host.load ? names : [...new Set(config.sciences.map((s) => s.landscape))]).map((n) => [n, n]), value: state.landscape, set: set("landscape") }),
       method: choice({ text: "Method", options: methods.map((m) => [m, NAMES[m] || m]), value: state.method, set: set("method") }),
       model: choice({ text: "Beside it", options: Object.keys(science.models[state.method]).map((m) => [m, MODELS[m]]), value: state.model, set: set("model") }),
-      integrator: choice({ text: "Scheme", options: [["srk", "small-noise Runge-Kutta"], ["euler", "Euler-Maruyama"]], value: state.integrator, set: set("integrator") }),
+      integrator: choice({ text: "Scheme", options: [["srk", "small-noise RK"], ["euler", "Euler-Maruyama"]], value: state.integrator, set: set("integrator") }),
       quantity: choice({ text: "First plot", options: Object.entries(QUANTITIES), value: state.quantity, set: set("quantity") }),
       shared: toggle({ text: "shared noise", value: state.shared, set: set("shared") }),
       absorb: toggle({ text: "absorb at the box", value: state.absorb, set: set("absorb") }),
     };
-    const line = (name, text, log) => (this.shown[name] = slider({ name, text, range: schema.ranges[name], log, value: state[name], set: set(name), id }));
+    const line = (name, text, log, reach) => (this.shown[name] = slider({ name, text, range: schema.ranges[name], reach, log, value: state[name], set: set(name), id }));
     const numbers = [line("eta", "η learning rate", true), line("rho", "ρ ascent radius", true), line("sigma", "σ gradient noise", true)];
     const parameters = Object.entries(schema.parametersOf(state.landscape)).map(([name, range]) => (this.shown[`p.${name}`] = slider({ name: `p.${name}`, text: name, range, log: range[0] > 0, value: state.parameters[name], set: (v) => screen.set({ parameters: { ...screen.state.parameters, [name]: v } }), id })));
-    const others = [line("substeps", "SDE substeps", true), line("n", "n particles", true), line("horizon", "horizon T", true), line("seed", "seed", false)];
+    const others = [line("substeps", "SDE substeps", true), line("n", "n particles", true), line("horizon", "horizon T", true), line("seed", "seed", false, [0, POSITIONS, true])];
     this.playButton = button("Pause", () => screen.play(), { class: "main" });
     this.pinButton = button("Pin", () => screen.pin(), { "aria-pressed": "false" });
     const run = el("div", { class: "buttons" }, [this.playButton, button("Step", () => (screen.play(false), screen.step())), button("Restart", () => screen.restart(), { title: "Restart (r)" }), this.pinButton]);
@@ -93,8 +97,9 @@ export class Panel {
     const presets = config.presets.filter(held);
     this.preset = choice({ text: "Story", options: [["", "choose a story …"], ...presets.map((p) => [p.name, p.title])], value: this.storyName || "", set: (name) => this.story(presets.find((p) => p.name === name)) });
     const menu = el("details", { class: "menu" }, [el("summary", {}, "Export"), el("div", { class: "items", role: "group" }, this.exports().map(([text, act]) => button(text, () => (menu.removeAttribute("open"), act()))))]);
+    menu.addEventListener("keydown", (event) => event.key === "Escape" && (menu.removeAttribute("open"), menu.firstChild.focus()));
     this.head.replaceChildren(
-      el("strong", { class: "brand" }, "sdesam"), this.shown.landscape.node, this.shown.method.node, this.preset.node,
+      el("strong", { class: "brand" }, "sdesam"), this.shown.landscape.node, this.shown.method.node, ...(presets.length ? [this.preset.node] : []),
       el("span", { class: "grow" }), button("?", () => this.help(), { "aria-label": "Help", title: "Keys and gestures (?)" }), button("Share", () => this.share(), { title: "Copy the link (s)" }), menu,
     );
     const opening = this.screen.host.fragment ? null : presets.find((p) => p.name === config.story);
@@ -108,12 +113,18 @@ export class Panel {
     this.storyName = preset.name;
     this.caption.textContent = preset.sentence;
     const { schema } = this.screen;
-    this.screen.playing = true;
+    this.screen.playing = !calm();
     this.screen.open({ ...schema.defaults, ...schema.startOf(preset.state.landscape), ...preset.state, parameters: { ...schema.startOf(preset.state.landscape).parameters, ...preset.state.parameters } }).then(() => this.screen.changed());
   }
 
+  // Another landscape or address: no story.
+  forget() {
+    this.storyName = "";
+    if (this.caption) this.caption.textContent = "";
+  }
+
   buildStatus() {
-    this.sentence = el("span", { class: "sentence" });
+    this.sentence = el("span", { class: "sentence", title: "mean ± one standard error of the chosen quantity now" });
     this.counts = el("span", { class: "counts" });
     const engine = el("span", { class: "engine" }, `engine: ${this.screen.host.kind === "file" ? "this file" : "page"}`);
     this.checkButton = button("Check with the toolkit", () => this.screen.checkWithToolkit());
@@ -143,7 +154,7 @@ export class Panel {
     const method = pair.state.method, name = NAMES[method] || method;
     this.titles[ALGORITHM].replaceChildren(el("b", {}, `Algorithm ${name}`), ` k = ${pair.k}${switched ? ", switched" : ""}`);
     this.titles[MODEL].replaceChildren(el("b", {}, "SDE model"), ` t = ${short(pair.t, 4)}${state.model === "theory" ? "" : `, ${MODELS[state.model]}`}`);
-    const pm = (e) => `${short(e.mean)} ± ${short(e.error, 2)}`;
+    const pm = (e) => `${meanText(e)} ± ${short(e.error, 2)}`;
     this.sentence.replaceChildren(
       el("span", { class: "algorithm" }, `algorithm ${pm(v.a)}`), " ", el("span", { class: "model" }, `SDE ${pm(v.b)}`), " ",
       `difference ${short(Math.abs(v.gap) < 1e-12 ? 0 : v.gap)}, z = ${short(v.z, 2)}: `, el("b", { class: this.word(v).replace(/\W.*/, "") }, this.word(v)),
@@ -167,43 +178,8 @@ export class Panel {
     this.live.textContent = text;
   }
 
-  // ---- what leaves the page
-  exports() {
-    const { screen } = this, version = screen.config.version, name = () => `sdesam-${screen.state.landscape}-${screen.state.method}`;
-    const sheet = () => [sheetPanels(this.draws()), captionOf(screen.state, screen.pair, version), screen.colors()];
-    const entries = [
-      ["PNG picture", async () => download(await pngOf(...sheet()), `${name()}.png`)], ["SVG picture", () => download(svgOf(...sheet()), `${name()}.svg`)],
-      ["JSON data", () => download(jsonOf(screen.state, screen.pair, version), `${name()}.json`)], ["CSV data", () => download(csvOf(screen.pair), `${name()}.csv`)],
-      ["Copy Python", () => this.copy(pythonOf(screen.state, screen.science.facts), "Python")], ["Copy command", () => this.copy(commandOf(screen.state, screen.schema), "command")],
-    ];
-    return entries;
-  }
-
-  draws() {
-    const { screen } = this, colors = screen.colors(), specs = plotsOf(screen.pair, { ...screen.plotParts(), colors });
-    const maps = [ALGORITHM, MODEL].map((name) => (ctx, w, h) => screen.drawMap(ctx, w, h, name, colors));
-    return [...maps, (ctx, w, h) => screen.phase.draw(ctx, w, h, colors), ...specs.map((spec) => (ctx, w, h) => drawPlot(ctx, w, h, spec, colors))];
-  }
-
-  async copy(text, what) {
-    this.copied = text;
-    try {
-      await navigator.clipboard.writeText(text);
-      banner(this.banners, `The ${what} is on the clipboard.`);
-    } catch {
-      const area = el("textarea", { class: "copy", readonly: "", "aria-label": what, rows: "6" }, text);
-      const note = banner(this.banners, `Copy the ${what} from here:`);
-      note?.insertBefore(area, note.lastChild);
-      area.select();
-    }
-  }
-
-  share() {
-    const base = this.screen.host.address?.() ?? "";
-    return this.copy(`${base}#${fragmentOf(this.screen.state, this.screen.schema)}`, "link");
-  }
-
   help() {
+    if (this.screen.root.querySelector("dialog")) return;
     const dialog = el("dialog", { class: "help", "aria-label": "Help" }, [
       el("h2", {}, "One landscape, two worlds"), el("p", {}, "Left the optimizer, right its stochastic differential equation: the same start, the same clock t = kη. Circles and diamonds are independent runs; curves are means with 95 % bands; dotted lines are theory."),
       el("dl", {}, HELP.flatMap(([key, words]) => [el("dt", {}, key), el("dd", {}, words)])), button("Close", () => dialog.close()),

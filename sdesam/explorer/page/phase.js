@@ -1,7 +1,7 @@
 // The phase map: the escaped fraction over (eta, rho), filled in while nothing else needs the time.
-import { Cell, numbersOf } from "./ensemble.js";
+import { Cloud, cloudOf, numbersOf } from "./ensemble.js";
 import { label, line, short } from "./paint.js";
-import { contour } from "./maps.js";
+import { contour } from "./contours.js";
 import { meanExit } from "./theory.js";
 
 const COLUMNS = 12, ROWS = 12, PARTICLES = 48, PASSES = 4;
@@ -50,7 +50,7 @@ export class PhaseMap {
   // Where theory's mean exit time is the horizon.
   theoryLine() {
     const kind = this.theory.kind;
-    if (!kind || !(this.state.sigma > 0)) return [];
+    if (!kind || !(this.theory.exit > 0)) return [];
     const values = this.rhos.map((rho) =>
       this.etas.map((eta) => {
         const T = meanExit(this.science, numbersOf(this.science, { ...this.state, eta, rho }, this.reference.x), kind, this.reference, this.state.box);
@@ -73,7 +73,7 @@ export class PhaseMap {
   draw(ctx, width, height, colors) {
     const { w, h, to } = this.frame(width, height), cw = w / COLUMNS, ch = h / ROWS;
     label(ctx, `escaped by t = ${short(this.state.horizon)}`, BORDER.left, 12, { color: colors.ink, font: "600 12.5px system-ui, sans-serif" });
-    ctx.fillStyle = colors.ground;
+    ctx.fillStyle = colors.line; // not known yet: a colour that is none of the scale
     ctx.fillRect(BORDER.left, BORDER.top, w, h);
     for (let k = 0; k < this.sums.length; k++) {
       if (!this.counts[k]) continue;
@@ -107,7 +107,36 @@ export class PhaseMap {
     }
     label(ctx, "0", x, y, { color: colors.muted });
     label(ctx, "1", x + 86, y, { color: colors.muted });
-    label(ctx, this.theory.kind && this.lines && this.lines.length ? "line: theory" : this.done ? "" : "filling in …", x + 104, y, { color: colors.muted });
+    label(ctx, this.lines?.length ? width < 250 ? "– theory" : "line: theory" : this.done ? "" : "filling …", x + 102, y, { color: colors.muted });
+  }
+}
+
+// The escaped fraction of a small cloud by the horizon, for the phase map; `advance` runs until `deadline`.
+class Cell {
+  constructor(science, state, reference, eta, rho, n, seed) {
+    this.state = { ...state, eta, rho, n, substeps: 1, spread: 0 };
+    this.p = numbersOf(science, this.state, reference);
+    this.loop = science.f[state.method];
+    this.cloud = new Cloud(n, this.state, seed, cloudOf(this.state));
+    this.steps = Math.max(1, Math.round(state.horizon / eta));
+    this.k = 0;
+  }
+
+  advance(deadline) {
+    const c = this.cloud;
+    while (this.k < this.steps && c.escaped + c.diverged < c.n) {
+      c.keep();
+      c.streams.normals(2, c.z, c.on);
+      this.loop(c.n, this.p, c.x, c.z, c.on);
+      c.look(this.state.box);
+      this.k++;
+      if ((this.k & 15) === 0 && performance.now() > deadline) return false;
+    }
+    return true;
+  }
+
+  get fraction() {
+    return (this.cloud.escaped + this.cloud.diverged) / this.cloud.n;
   }
 }
 

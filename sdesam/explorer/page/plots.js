@@ -1,10 +1,12 @@
 // Curves over time: both sides with 95 % bands, theory dashed, pinned runs grey, the toolkit's band beside them.
 import { ALGORITHM, MODEL } from "./ensemble.js";
-import { area, label, line, short, ticks } from "./paint.js";
+import { area, label, line, short, tickTexts, ticks } from "./paint.js";
 
 const MARGIN = { left: 54, right: 10, top: 26, bottom: 30 };
 const NORMAL95 = 1.96;
 const MOST_POINTS = 400;
+const WIDE = 6.6; // pixels a letter takes
+const FAR = 1000; // horizons: a mean exit time beyond is told without its number
 
 // Evenly chosen places of a long series, the last one included.
 export function thin(count, most = MOST_POINTS) {
@@ -41,22 +43,24 @@ export function limitsOf(curves, fixed) {
   return [low - pad, high + pad];
 }
 
-// One plot.  spec: { title, curves: [{ t, value, low, high, color, dash, marker }], vertical, horizontal, fixed, note }
+// One plot.  spec: { title, curves: [{ t, value, low, high, color, dash, marker }], vertical, horizontal, fixed, note, aside }
 export function drawPlot(ctx, width, height, spec, colors) {
   const w = width - MARGIN.left - MARGIN.right, h = height - MARGIN.top - MARGIN.bottom;
   const [low, high] = limitsOf(spec.curves, spec.fixed);
   const X = (t) => MARGIN.left + (w * t) / spec.horizon, Y = (v) => MARGIN.top + h * (1 - (v - low) / (high - low));
   ctx.fillStyle = colors.ground;
   ctx.fillRect(MARGIN.left, MARGIN.top, w, h);
-  for (const v of ticks(low, high, Math.max(3, Math.floor(h / 32)))) {
+  const marks = ticks(low, high, Math.max(3, Math.floor(h / 32))), texts = tickTexts(marks);
+  marks.forEach((v, k) => {
     line(ctx, [[MARGIN.left, Y(v)], [MARGIN.left + w, Y(v)]], { color: colors.grid, width: 1 });
-    label(ctx, short(v), MARGIN.left - 6, Y(v), { color: colors.muted, align: "right" });
-  }
+    label(ctx, texts[k], MARGIN.left - 6, Y(v), { color: colors.muted, align: "right" });
+  });
   for (const t of ticks(0, spec.horizon, 6)) label(ctx, short(t), X(t), MARGIN.top + h + 11, { color: colors.muted, align: "center" });
   label(ctx, "time t = kη", MARGIN.left + w / 2, height - 6, { color: colors.muted, align: "center" });
   label(ctx, spec.title, MARGIN.left, 12, { color: colors.ink, font: "600 12.5px system-ui, sans-serif" });
   drawCurves(ctx, spec, X, Y, { left: MARGIN.left, right: MARGIN.left + w, top: MARGIN.top, bottom: MARGIN.top + h }, colors);
   if (spec.note) label(ctx, spec.note, MARGIN.left + 6, MARGIN.top + h - 10, { color: colors.muted });
+  if (spec.aside) label(ctx, spec.aside, MARGIN.left + w - 6, MARGIN.top + h - 10, { color: colors.muted, align: "right" });
 }
 
 function drawCurves(ctx, spec, X, Y, edge, colors) {
@@ -72,8 +76,9 @@ function drawCurves(ctx, spec, X, Y, edge, colors) {
   }
   for (const v of spec.vertical || []) {
     line(ctx, [[X(v.at), edge.top], [X(v.at), edge.bottom]], { color: v.color, dash: [2, 3], width: 1.6 });
-    const right = X(v.at) > edge.right - 120;
-    label(ctx, v.text, X(v.at) + (right ? -5 : 5), edge.top + 10, { color: colors.ink, align: right ? "right" : "left" });
+    const right = X(v.at) > (edge.left + edge.right) / 2, room = right ? X(v.at) - edge.left : edge.right - X(v.at); // the wider side
+    const text = WIDE * v.text.length + 8 < room ? v.text : v.brief;
+    label(ctx, text, X(v.at) + (right ? -5 : 5), edge.top + 26, { color: colors.ink, align: right ? "right" : "left" });
   }
   for (const v of spec.horizontal || []) {
     line(ctx, [[edge.left, Y(v.at)], [edge.right, Y(v.at)]], { color: v.color, dash: [2, 3], width: 1.6 });
@@ -111,10 +116,11 @@ export function plotsOf(pair, { state, theory, spread, reference, pins, check, c
   const { censored, diverged } = countsOf(pair);
   const quantity = { horizon, title: state.quantity === "distance" ? `distance to the ${reference.kind}, rms` : TITLES[state.quantity], curves: both("quantity") };
   if (spread.length && state.quantity === "distance") quantity.curves.push({ t: spread.map((v) => v[0]), value: spread.map((v) => v[1]), color: colors.theory, dash: [2, 3], width: 1.8, theory: true });
-  if (spread.length && state.quantity === "distance") quantity.note = "dotted: linear theory";
-  const survival = { horizon, title: "still inside the box", curves: both("inside"), fixed: [0, 1.04], note: `censored ${Math.round((100 * censored) / (2 * n))} %`, vertical: [] };
-  if (theory.exit <= horizon) survival.vertical.push({ at: theory.exit, color: colors.theory, text: `theory: mean exit ${short(theory.exit)}` });
-  else if (Number.isFinite(theory.exit)) survival.note = `theory: mean exit ${theory.exit > 1e6 ? "over a million" : short(theory.exit)}`;
+  if (spread.length && state.quantity === "distance") quantity.aside = "dotted: linear theory";
+  const survival = { horizon, title: "still inside the box", curves: both("inside"), fixed: [0, 1.04], note: state.absorb ? `censored ${Math.round((100 * censored) / (2 * n))} %` : "the box absorbs nothing now", vertical: [] };
+  const exits = state.absorb ? theory.exit : NaN;
+  if (exits <= horizon) survival.vertical.push({ at: theory.exit, color: colors.theory, text: `theory: mean exit ${short(theory.exit)}`, brief: `theory ${short(theory.exit)}` });
+  else if (exits > horizon) survival.note = theory.exit > FAR * horizon ? "theory: mean exit never within this run" : `theory: mean exit ${short(theory.exit)}`;
   const loss = { horizon, title: "loss f, mean", curves: both("loss"), horizontal: [] };
   if (Number.isFinite(theory.level)) loss.horizontal.push({ at: theory.level, color: colors.theory, text: `theory: ${short(theory.level)}` });
   if (diverged) loss.note = `without ${diverged} diverged`;

@@ -54,12 +54,22 @@ function listenToMap(screen, canvas, name) {
     canvas.style.cursor = edgeAt(frame, screen.state, at) >= 0 ? "move" : "crosshair";
     if (drag) dragged(screen, drag, at);
   });
+  canvas.addEventListener("keydown", (event) => byKey(screen, event));
   canvas.addEventListener("pointerup", () => (drag = null));
   canvas.addEventListener("pointercancel", () => (drag = null));
   canvas.addEventListener("pointerleave", () => {
     screen.hover = null;
     screen.dirty = true;
   });
+}
+
+// Arrow keys move the start: by a hundredth of the map, with shift by a tenth.
+function byKey(screen, event) {
+  const way = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
+  if (!way || !screen.state) return;
+  event.preventDefault();
+  const length = screen.science.facts.view * (event.shiftKey ? 0.2 : 0.02);
+  screen.set({ start: screen.state.start.map((v, i) => +clamp(v + way[i] * length).toPrecision(6)) });
 }
 
 const worldOf = (frame, at) => frame.from(...at).map((v) => rounded(v, frame.scale));

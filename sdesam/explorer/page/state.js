@@ -1,8 +1,10 @@
 // The state of the screen: read from an address without trust, written back to it, and checked field by field.
+import { isInside } from "./ensemble.js";
+
 const BOUND = 20;
 
 const shorten = (text) => (String(text).length > 40 ? String(text).slice(0, 40) + "…" : String(text));
-export const format = (v) => (typeof v === "boolean" ? String(+v) : Array.isArray(v) ? v.map(format).join(",") : typeof v === "number" ? String(+v.toPrecision(12)) : String(v));
+export const format = (v) => (typeof v === "boolean" ? String(+v) : Array.isArray(v) ? v.map(format).join(",") : typeof v === "number" ? String(Number.isInteger(v) ? v : +v.toPrecision(12)) : String(v));
 
 // Number text -> [value, sentence or null]: kept where it is no number, clamped where it is out of range.
 function numberOf(name, text, [low, high, whole], old) {
@@ -62,7 +64,7 @@ export function fragmentOf(state, schema) {
   return pairs.map(([k, v]) => `${k}=${encodeURIComponent(v).replace(/%2C/g, ",").replace(/%5B/g, "[").replace(/%5D/g, "]")}`).join("&");
 }
 
-// What the reader should know about a state that is allowed: [{ level, text }].
+// What the reader should know about a state that is allowed, one sentence each.
 export function warningsOf(state, theory, reference) {
   const notes = [];
   const say = (text) => notes.push(text);
@@ -71,6 +73,7 @@ export function warningsOf(state, theory, reference) {
   if (state.rho === 0 && state.method !== "sgd") say(`${state.method.toUpperCase()} with rho = 0 is SGD.`);
   if (state.sigma === 0 && reference.kind === "saddle" && state.spread === 0 && onStableManifold(state, reference))
     say("sigma = 0 and the start lies on the saddle’s stable manifold: nothing can leave.");
+  if (state.absorb && state.spread === 0 && !isInside(state.box, ...state.start)) say("The start lies outside the box: every particle has left at once.");
   if (state.substeps === 1 && state.integrator === "euler")
     say("SDE substeps 1: an Euler step with dt = η nearly is the algorithm, so agreement means nothing.");
   else if (state.substeps === 1) say("SDE substeps 1: at dt = η the scheme’s own error is as large as what is compared.");
@@ -80,3 +83,15 @@ export function warningsOf(state, theory, reference) {
 
 const onStableManifold = (state, reference) =>
   Math.abs((state.start[0] - reference.x[0]) * reference.axis[0] + (state.start[1] - reference.x[1]) * reference.axis[1]) < 1e-12;
+
+// The schema of states with what depends on the page: landscapes, methods, defaults.
+export function schemaOf(config) {
+  const { schema, landscapes } = config, base = { ...schema.defaults, ...config.state };
+  const parametersOf = (name) => Object.fromEntries(Object.entries(landscapes[name].parameters).map(([k, [, low, high]]) => [k, [low, high, false]]));
+  const startOf = (name) => {
+    const { start, view, parameters } = landscapes[name], half = Math.max(0.5, view / 2);
+    return { landscape: name, start: [...start], box: [start[0] - half, start[0] + half, start[1] - half, start[1] + half], parameters: Object.fromEntries(Object.entries(parameters).map(([k, v]) => [k, v[0]])) };
+  };
+  const parameters = { ...startOf(base.landscape).parameters, ...base.parameters };
+  return { ...schema, landscapes, parametersOf, startOf, methods: config.methods, base: { ...base, parameters } };
+}

@@ -45,6 +45,12 @@ export function meanExit(science, p, kind, saddle, box) {
   return T;
 }
 
+// Whether the start counts as the saddle for an exit: along the unstable axis within a fifth of the way out.
+export function startsAt(saddle, { start, box, spread }) {
+  const along = Math.abs((start[0] - saddle.x[0]) * saddle.axis[0] + (start[1] - saddle.x[1]) * saddle.axis[1]);
+  return along + spread <= 0.2 * wayOut(saddle, box);
+}
+
 // Distance from the saddle to the box along its unstable axis, the shorter way.
 export function wayOut(saddle, box) {
   const [ax, ay] = saddle.axis, [x, y] = saddle.x;
@@ -67,7 +73,7 @@ export function theoryOf(science, state, points, reference) {
     theory.critical = science.f[`${kind}/critical`](p, [-reference.low])[0];
     theory.ticks.rho.push({ at: theory.critical, text: "saddle attracts" });
   }
-  if (kind && state.sigma > 0) theory.exit = meanExit(science, p, kind, reference, state.box);
+  if (kind && state.sigma > 0 && startsAt(reference, state)) theory.exit = meanExit(science, p, kind, reference, state.box);
   if (kind && state.sigma > 0 && reference.kind === "minimum")
     theory.level = science.f[`${kind}/stationary`](p, [reference.low, reference.high])[0] + science.f.value(p, reference.x)[0];
   return theory;
