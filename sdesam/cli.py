@@ -59,28 +59,48 @@ def simulate(
 
     Parameters
     ----------
-    landscape : quadratic, saddle, log-cosh, double-well, tanh-network, embedded-saddle, rotated-saddle,
+    landscape
+        quadratic, saddle, log-cosh, double-well, tanh-network, embedded-saddle, rotated-saddle,
         product-valley, wen-valley, autoencoder, iris, breast-cancer, teacher-student, or file.py:function
-    method : sgd, usam, dnsam, dnsam-full-numerator, sam, unified-sam, or file.py:function
-    eta : learning rate
-    rho : ascent radius
-    sigma : standard deviation of the Gaussian gradient noise
-    batch_size : minibatches of this many data, without replacement, instead of Gaussian noise; the landscape
+    method
+        sgd, usam, dnsam, dnsam-full-numerator, sam, unified-sam, or file.py:function
+    eta
+        learning rate
+    rho
+        ascent radius
+    sigma
+        standard deviation of the Gaussian gradient noise
+    batch_size
+        minibatches of this many data, without replacement, instead of Gaussian noise; the landscape
         must be a finite sum (iris, breast-cancer, teacher-student, or a FiniteSum of your own)
-    batches : compute the SDE from this many sampled minibatches, where all of them are too many; the error is printed
-    steps : optimizer steps
-    n : replicates
-    x0 : start, d numbers; needed for a landscape of your own
-    seed : replicate i reads stream (seed, i)
-    save_every : steps between printed rows; by default ten rows
-    substeps : small-noise Runge-Kutta steps of the SDE per optimizer step
-    model : also simulate the SDE
-    device : torch device
-    dtype : precision
-    threads : threads of either engine
-    engine : compiled where that pays (auto), compiled or an error that says why not (fused), or plain torch (eager)
-    output : write to a .json or .csv file instead of stdout
-    as_json : print one JSON document
+    batches
+        compute the SDE from this many sampled minibatches, where all of them are too many; the error is printed
+    steps
+        optimizer steps
+    n
+        replicates
+    x0
+        start, d numbers; needed for a landscape of your own
+    seed
+        replicate i reads stream (seed, i)
+    save_every
+        steps between printed rows; by default ten rows
+    substeps
+        small-noise Runge-Kutta steps of the SDE per optimizer step
+    model
+        also simulate the SDE
+    device
+        torch device
+    dtype
+        precision
+    threads
+        threads of either engine
+    engine
+        compiled where that pays (auto), compiled or an error that says why not (fused), or plain torch (eager)
+    output
+        write to a .json or .csv file instead of stdout
+    as_json
+        print one JSON document
     """
     from .setting import Setting
     from .side_by_side import side_by_side
@@ -126,26 +146,44 @@ def weak_order(
 
     Parameters
     ----------
-    landscape : a name, or file.py:function
-    method : sgd, usam, dnsam, dnsam-full-numerator, sam, unified-sam, or file.py:function
-    sigma : standard deviation of the Gaussian gradient noise
-    batch_size : minibatches of a finite sum instead; Monte Carlo then uses control variates
-    x0 : start, d numbers
-    eta : at least four learning rates; horizon must be a whole number of steps of each
-    rho_scale : c of rho = c·eta^p
-    rho_power : p of rho = c·eta^p
-    horizon : model time of the comparison
-    observable : f, x[i], |x|^2
-    estimator : Monte Carlo on one Brownian path; deterministic quadrature (d <= 2); exact for affine updates.  The last
+    landscape
+        a name, or file.py:function
+    method
+        sgd, usam, dnsam, dnsam-full-numerator, sam, unified-sam, or file.py:function
+    sigma
+        standard deviation of the Gaussian gradient noise
+    batch_size
+        minibatches of a finite sum instead; Monte Carlo then uses control variates
+    x0
+        start, d numbers
+    eta
+        at least four learning rates; horizon must be a whole number of steps of each
+    rho_scale
+        c of rho = c·eta^p
+    rho_power
+        p of rho = c·eta^p
+    horizon
+        model time of the comparison
+    observable
+        f, x[i], |x|^2
+    estimator
+        Monte Carlo on one Brownian path; deterministic quadrature (d <= 2); exact for affine updates.  The last
         two also answer the scaled fluctuation test, which sees the diffusion
-    model : the paper's SDE, the printed one, the paper's drift without noise, SGD's SDE (no rho), the full-batch ODE,
+    model
+        the paper's SDE, the printed one, the paper's drift without noise, SGD's SDE (no rho), the full-batch ODE,
         or the update's modified equation of order 1 or 2
-    n : replicates at every eta; by default from a pilot
-    seed : replicate i reads stream (seed, i)
-    dtype : precision
-    threads : torch threads
-    expect : exit with 1 unless every observable has this order (and the constant that theory predicts for it)
-    as_json : print one JSON document
+    n
+        replicates at every eta; by default from a pilot
+    seed
+        replicate i reads stream (seed, i)
+    dtype
+        precision
+    threads
+        torch threads
+    expect
+        exit with 1 unless every observable has this order (and the constant that theory predicts for it)
+    as_json
+        print one JSON document
     """
     from .order_report import document, order_of, text
     from .setting import Setting
@@ -179,13 +217,20 @@ def repro(
 
     Parameters
     ----------
-    ids : experiments; all when none is named
-    list_ : only list claims, criteria, verdicts on record and minutes
-    smoke : small settings, written to a temporary folder
-    fresh : compute everything anew; by default finished parts are kept in results/ as long as the sources are the same
-    report : only rebuild paper_repro.md from figures/*.json
-    jobs : experiments run side by side; by default one per core
-    as_json : print one JSON document
+    ids
+        experiments; all when none is named
+    list_
+        only list claims, criteria, verdicts on record and minutes
+    smoke
+        small settings, written to a temporary folder
+    fresh
+        compute everything anew; by default finished parts are kept in results/ as long as the sources are the same
+    report
+        only rebuild paper_repro.md from figures/*.json
+    jobs
+        experiments run side by side; by default one per core
+    as_json
+        print one JSON document
     """
     from .reproduction import ExperimentFailed, Repository, VerdictChanged, list_claims, reproduce
 
@@ -209,7 +254,8 @@ def info(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
 
     Parameters
     ----------
-    as_json : print one JSON document
+    as_json
+        print one JSON document
     """
     import platform
     from importlib.metadata import version

@@ -40,15 +40,24 @@ def sweep(
 
     Parameters
     ----------
-    grid : a TOML file; every key is an option of ``simulate`` (or exit_at, axis: exit times), a list is an axis
-    out : the store's folder
-    n : replicates of every cell, rounded up to a multiple of 1,024; by default the file's, or 10,240
-    executor : processes on this machine, a Dask cluster, or this process alone
-    scheduler : address of a Dask scheduler; by default a cluster on this machine
-    workers : processes; one a core by default
-    shard : i/n, this share of the work only, i = 0..n-1 (for job arrays; all shares into one folder)
-    dry_run : print the cells, what is missing and an estimated time
-    as_json : print one JSON document
+    grid
+        a TOML file; every key is an option of ``simulate`` (or exit_at, axis: exit times), a list is an axis
+    out
+        the store's folder
+    n
+        replicates of every cell, rounded up to a multiple of 1,024; by default the file's, or 10,240
+    executor
+        processes on this machine, a Dask cluster, or this process alone
+    scheduler
+        address of a Dask scheduler; by default a cluster on this machine
+    workers
+        processes; one a core by default
+    shard
+        i/n, this share of the work only, i = 0..n-1 (for job arrays; all shares into one folder)
+    dry_run
+        print the cells, what is missing and an estimated time
+    as_json
+        print one JSON document
     """
     from .grids import read_grid
     from .sweeping import DEFAULT_N, Means
@@ -70,9 +79,12 @@ def collect(
 
     Parameters
     ----------
-    folder : the store
-    output : a .csv, .json or .nc file
-    partial : be content with what there is; by default cells with fewer replicates than a run asked for are exit 3
+    folder
+        the store
+    output
+        a .csv, .json or .nc file
+    partial
+        be content with what there is; by default cells with fewer replicates than a run asked for are exit 3
     """
     from .collecting import FORMATS
     from .sweeping import collect as gather
@@ -113,25 +125,44 @@ def escape(
 
     Parameters
     ----------
-    landscape : a name, or file.py:function
-    method : one or more of sgd, usam, dnsam, dnsam-full-numerator, sam, unified-sam, or file.py:function
-    eta : learning rates
-    rho : ascent radii
-    sigma : standard deviations of the Gaussian gradient noise
-    side : the optimizer, its SDE, or both
-    horizon : model time watched, a whole number of steps of every eta
-    exit_at : distance of the exit
-    axis : watch |x[axis]| instead of |x|
-    x0 : start, d numbers
-    n : replicates, rounded up to a multiple of 1,024
-    seed : replicate i reads stream (seed, i)
-    substeps : small-noise Runge-Kutta steps of the SDE per optimizer step
-    dtype : precision
-    out : keep the results in this store; the same command resumes
-    executor : processes on this machine, a Dask cluster, or this process alone
-    workers : processes; one a core by default
-    dry_run : print the cells, what is missing and an estimated time
-    as_json : print one JSON document
+    landscape
+        a name, or file.py:function
+    method
+        one or more of sgd, usam, dnsam, dnsam-full-numerator, sam, unified-sam, or file.py:function
+    eta
+        learning rates
+    rho
+        ascent radii
+    sigma
+        standard deviations of the Gaussian gradient noise
+    side
+        the optimizer, its SDE, or both
+    horizon
+        model time watched, a whole number of steps of every eta
+    exit_at
+        distance of the exit
+    axis
+        watch |x[axis]| instead of |x|
+    x0
+        start, d numbers
+    n
+        replicates, rounded up to a multiple of 1,024
+    seed
+        replicate i reads stream (seed, i)
+    substeps
+        small-noise Runge-Kutta steps of the SDE per optimizer step
+    dtype
+        precision
+    out
+        keep the results in this store; the same command resumes
+    executor
+        processes on this machine, a Dask cluster, or this process alone
+    workers
+        processes; one a core by default
+    dry_run
+        print the cells, what is missing and an estimated time
+    as_json
+        print one JSON document
     """
     import tempfile
 

@@ -44,25 +44,43 @@ def validate(
 
     Parameters
     ----------
-    landscape : a name, or file.py:function: a landscape (..., d) -> (...), a FiniteSum, or a function without
+    landscape
+        a name, or file.py:function: a landscape (..., d) -> (...), a FiniteSum, or a function without
         arguments that returns one; landscape_from_module(model, loss, data) starts at the module's own parameters
-    method : sgd, usam, dnsam, dnsam-full-numerator, sam, or file.py:function
-    eta : learning rate
-    rho : ascent radii, one or more; all run as rows of one batch
-    sigma : standard deviation of the Gaussian gradient noise; optimizer and models then share one Brownian path
-    batch_size : minibatches of this many data instead, without replacement; B must divide N
-    batches : compute the SDEs from this many sampled minibatches, where all of them are too many
-    steps : optimizer steps
-    n : replicates; for minibatches, groups of N/B chains of the optimizer and antithetic pairs of the models
-    x0 : start, d numbers; by default the landscape's own
-    seed : replicate i reads stream (seed, i)
-    save_every : steps between looks; by default at most 50 looks
-    substeps : Runge-Kutta steps of the SDEs per optimizer step, at least 2
-    device : torch device, for example cuda
-    dtype : precision
-    threads : torch threads
-    output : write a figure (.pdf or .png, both are written) or the JSON document (.json)
-    as_json : print one JSON document
+    method
+        sgd, usam, dnsam, dnsam-full-numerator, sam, or file.py:function
+    eta
+        learning rate
+    rho
+        ascent radii, one or more; all run as rows of one batch
+    sigma
+        standard deviation of the Gaussian gradient noise; optimizer and models then share one Brownian path
+    batch_size
+        minibatches of this many data instead, without replacement; B must divide N
+    batches
+        compute the SDEs from this many sampled minibatches, where all of them are too many
+    steps
+        optimizer steps
+    n
+        replicates; for minibatches, groups of N/B chains of the optimizer and antithetic pairs of the models
+    x0
+        start, d numbers; by default the landscape's own
+    seed
+        replicate i reads stream (seed, i)
+    save_every
+        steps between looks; by default at most 50 looks
+    substeps
+        Runge-Kutta steps of the SDEs per optimizer step, at least 2
+    device
+        torch device, for example cuda
+    dtype
+        precision
+    threads
+        torch threads
+    output
+        write a figure (.pdf or .png, both are written) or the JSON document (.json)
+    as_json
+        print one JSON document
     """
     from .setting import Setting
     from .validating import validated

@@ -1,9 +1,11 @@
 """The command line: exit codes, one sentence for one mistake, and stdout that is the result and nothing else."""
 
 import csv
+import inspect
 import json
 
 import pytest
+from docstring_parser import parse
 
 from sdesam import cli
 from sdesam.catalogue import LANDSCAPES
@@ -241,3 +243,12 @@ def test_weak_order_by_quadrature_for_a_file_and_its_second_order_model(capsys, 
     code, out, err = call(capsys, *base, "--model", "as-printed")
     assert code == 2
     assert "exists for usam and sam" in err
+
+
+def test_help_describes_every_parameter():
+    """A description on the line of its name would be read as a type, and left out of --help."""
+    functions = [command.default_command for name, command in cli.app.resolved_commands().items() if name[0] != "-"]
+    assert len(functions) >= 9
+    for function in functions:
+        described = {p.arg_name for p in parse(function.__doc__).params if p.description}
+        assert described == set(inspect.signature(function).parameters), function.__name__
