@@ -41,8 +41,8 @@ class Config:
     eta: float = 0.01  # recalled
     sigma: float = 0.01  # recalled
     rhos: tuple[float, ...] = (0.01, 0.1, 0.3)  # η, √η, 3√η
-    steps: int = 250
-    deep_steps: int = 80  # of the 20-layer student
+    steps: int = 500
+    deep_steps: int = 200  # of the 20-layer student
     save_every: int = 10
     n: int = 32
     minibatch_eta: float = 0.05
