@@ -2,6 +2,7 @@
 # ruff: noqa: F401, F811
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_keyboard(tab):
     page.keyboard.press("?")
     assert page.locator("dialog").is_visible()
     page.keyboard.press("Escape")
-    assert page.locator("dialog").count() == 0
+    page.locator("dialog").wait_for(state="detached")  # the browser tells of the closing in a later task
     heard = tab.ask("() => { let n = 0; document.addEventListener('keydown', () => n++); globalThis.heard = () => n; }")
     page.locator("canvas").first.focus()
     page.keyboard.press("r")
@@ -147,6 +148,19 @@ def test_downloads_parse(tab, tmp_path):
     assert State.of(document["state"]).method == "sam" and len(document["series"]) > 10
     rows = list(csv.DictReader(found["csv"].read_text().splitlines()))
     assert {r["side"] for r in rows} == {"algorithm", "SDE"} and float(rows[0]["n"]) == 2000
+
+
+def test_curves_far_beyond_their_frame_are_cut(tab, tmp_path):
+    """Theory's spread grows by e^(lambda t): each dash of it, made a million pixels off the screen, froze the page."""
+    tab.ask("sdesam.set({method: 'sgd', sigma: 0.1, eta: 0.02, horizon: 1000, absorb: false})")
+    tab.until("sdesam.pair.k > 5")
+    assert max(tab.ask("sdesam.spread")) > 1e6
+    tab.page.locator(".menu summary").click()
+    with tab.page.expect_download(timeout=WAIT) as waiting:
+        tab.page.get_by_role("button", name="SVG picture").click()
+    waiting.value.save_as(tmp_path / "x.svg")
+    paths = re.findall(r' d="([^"]*)"', (tmp_path / "x.svg").read_text())
+    assert max(abs(float(v)) for path in paths for v in re.findall(r"-?[\d.]+(?:e[-+]?\d+)?", path)) < 3000
 
 
 def test_copied_python_runs_and_copied_command_parses(tab, library):

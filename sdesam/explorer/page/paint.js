@@ -71,6 +71,27 @@ export function line(ctx, points, { color, width = 1.5, dash = [], alpha = 1 }) 
   ctx.globalAlpha = 1;
 }
 
+// The parts of a polyline within a rectangle, each cut where it leaves; a lone NaN lifts the pen between them.
+// A dashed line that runs millions of pixels off the screen costs the browser seconds: every dash is made.
+export function within(points, { left, right, top, bottom }) {
+  const kept = [];
+  let last = null;
+  for (let i = 1; i < points.length; i++) {
+    const [[x, y], [u, v]] = [points[i - 1], points[i]];
+    let enter = 0, leave = 1;
+    for (const [from, by, low, high] of [[x, u - x, left, right], [y, v - y, top, bottom]]) {
+      const [a, b] = by ? [(low - from) / by, (high - from) / by] : from >= low && from <= high ? [0, 1] : [2, 2];
+      enter = Math.max(enter, Math.min(a, b));
+      leave = Math.min(leave, Math.max(a, b));
+    }
+    if (!(enter <= leave)) continue;
+    if (enter > 0 || last !== i - 1) kept.push([NaN, NaN], [x + enter * (u - x), y + enter * (v - y)]);
+    kept.push([x + leave * (u - x), y + leave * (v - y)]);
+    last = leave < 1 ? null : i;
+  }
+  return kept;
+}
+
 export function area(ctx, upper, lower, color, alpha) {
   if (!upper.length) return;
   ctx.globalAlpha = alpha;

@@ -12,7 +12,7 @@ export class PhaseMap {
   constructor(science, state, reference, theory) {
     Object.assign(this, { science, state, reference, theory });
     const top = Math.max(0.6, 1.4 * state.rho, Math.min(2, 1.3 * (theory.critical || 0)));
-    const fast = Math.min(2, Math.max(0.2, 2.5 * state.eta)), slow = Math.max(state.horizon / 4000, Math.min(fast / 16, state.eta / 2));
+    const fast = Math.min(2, Math.max(0.2, 2.5 * state.eta)), slow = Math.min(fast / 16, state.eta / 2);
     this.etas = Array.from({ length: COLUMNS }, (_, i) => slow * (fast / slow) ** ((i + 0.5) / COLUMNS));
     this.rhos = Array.from({ length: ROWS }, (_, j) => (top * (j + 0.5)) / ROWS);
     Object.assign(this, { top, slow, fast });

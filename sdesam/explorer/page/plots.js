@@ -1,11 +1,12 @@
 // Curves over time: both sides with 95 % bands, theory dashed, pinned runs grey, the toolkit's band beside them.
 import { ALGORITHM, MODEL } from "./ensemble.js";
-import { area, label, line, short, tickTexts, ticks } from "./paint.js";
+import { area, label, line, short, tickTexts, ticks, within } from "./paint.js";
 
 const MARGIN = { left: 54, right: 10, top: 26, bottom: 30 };
 const NORMAL95 = 1.96;
 const MOST_POINTS = 400;
 const WIDE = 6.6; // pixels a letter takes
+const BEYOND = 8; // pixels beyond its frame at which a curve is cut
 const FAR = 1000; // horizons: a mean exit time beyond is told without its number
 
 // Evenly chosen places of a long series, the last one included.
@@ -68,10 +69,11 @@ function drawCurves(ctx, spec, X, Y, edge, colors) {
   ctx.beginPath();
   ctx.rect(edge.left, edge.top, edge.right - edge.left, edge.bottom - edge.top);
   ctx.clip();
+  const near = { left: edge.left - BEYOND, right: edge.right + BEYOND, top: edge.top - BEYOND, bottom: edge.bottom + BEYOND };
   for (const c of spec.curves) {
     const at = (values) => c.t.map((t, i) => [X(t), Y(values[i])]).filter(([, y]) => Number.isFinite(y));
     if (c.low) area(ctx, at(c.high), at(c.low), c.color, 0.2);
-    line(ctx, at(c.value), { color: c.color, dash: c.dash || [], width: c.width || 2 });
+    line(ctx, within(at(c.value), near), { color: c.color, dash: c.dash || [], width: c.width || 2 });
     if (c.marker) markers(ctx, at(c.value), c);
   }
   for (const v of spec.vertical || []) {
