@@ -212,10 +212,7 @@ def _gap(update: Callable[..., Tensor], rule: Rule, model: Model, x: Tensor) -> 
 
 
 def _covariance_gap(rule: Rule, model: Model, x: Tensor) -> Tensor:
-    """Σ − lim A/eta at points (n, d), 0 where it is at the level of the differences taken, or of a random rule's error.
-
-    (n, d, d).
-    """
+    """Σ − lim A/eta (n, d, d) at points, 0 at the level of the differences taken, or of a random rule's error."""
     points, z, w = rule(x)
     G = rule.g(points, z)
     centred = w.sqrt()[..., None] * (G - (w[..., None] * G).sum(-2, keepdim=True))
