@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import sdesam as ss
-from sdesam.engine.models import model_of
 from sdesam.engine.trace import NotTraceable
+from sdesam.engine.traced_models import model_of
 from sdesam.noise import Choice, Normal, Product
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
