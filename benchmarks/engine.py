@@ -27,9 +27,9 @@ import sdesam as ss
 from sdesam.datasets import tanh_network_data
 from sdesam.engine.compilation import Fused
 from sdesam.engine.cpu import fused_moments
-from sdesam.engine.models import model_of
 from sdesam.engine.native import compiled
 from sdesam.engine.printer import module_of
+from sdesam.engine.traced_models import model_of
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
 ETA, RHO, SIGMA = peers.ETA, peers.RHO, peers.SIGMA

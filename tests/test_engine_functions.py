@@ -11,8 +11,8 @@ import torch
 import sdesam as ss
 from sdesam.engine.compilation import Fused
 from sdesam.engine.cpu import fused_values
-from sdesam.engine.models import model_of
 from sdesam.engine.streams import Streams
+from sdesam.engine.traced_models import model_of
 from sdesam.noise import Choice, Normal, Product, ThreePoint, TwoPoint
 
 T = torch.float64

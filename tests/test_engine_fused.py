@@ -11,7 +11,7 @@ from scipy.special import ndtr
 
 import sdesam as ss
 from sdesam.controls import antithetic, averaged, controlled, linearised
-from sdesam.engine import choice, compilation, cpu, native
+from sdesam.engine import calls, choice, compilation, cpu, native
 from sdesam.engine.choice import fused_or_reason
 from sdesam.theory import linear
 from sdesam.theory import monzio_compagnoni2023 as mc23
@@ -120,7 +120,7 @@ def test_a_linearised_kernel_keeps_its_clock_across_windows(monkeypatch):
     kernel, watched = KERNELS["linearised x4"]
     run = partial(ss.simulate, kernel, X, steps=20, observables=watched, n=300, engine="fused")
     whole = run()
-    monkeypatch.setattr(cpu, "_WINDOW_BYTES", 1)
+    monkeypatch.setattr(calls, "_WINDOW_BYTES", 1)
     assert bits(whole) == bits(run())
 
 
@@ -151,7 +151,7 @@ def test_threads_windows_and_parts_do_not_change_a_bit(monkeypatch):
     n = 7 * 1024 + 100
     whole = run(range(n), threads=1)
     assert bits(whole) == bits(run(range(n), threads=2)) == bits(run(range(n), threads=1))
-    monkeypatch.setattr(cpu, "_WINDOW_BYTES", 1)
+    monkeypatch.setattr(calls, "_WINDOW_BYTES", 1)
     assert bits(whole) == bits(run(range(n), threads=1))
     monkeypatch.setattr(cpu, "_MOST_UNITS", 1)
     assert bits(whole) == bits(run(range(n), threads=2))

@@ -12,10 +12,10 @@ from cases import LANDSCAPES, METHODS, SIX, points
 
 import sdesam as ss
 from sdesam.engine.javascript import javascript_of
-from sdesam.engine.models import model_of
 from sdesam.engine.reference import evaluate
 from sdesam.engine.streams import Streams
 from sdesam.engine.trace import trace
+from sdesam.engine.traced_models import model_of
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
 PLANAR = {name: f for name, f in LANDSCAPES.items() if f.dim == 2}

@@ -14,7 +14,7 @@ from scipy import stats
 
 import sdesam as ss
 from sdesam.engine import compilation, cpu, native
-from sdesam.engine.models import model_of
+from sdesam.engine.traced_models import model_of
 from sdesam.noise import Normal
 
 T = torch.float64

@@ -10,9 +10,9 @@ import torch
 
 import sdesam as ss
 from sdesam.engine import compilation, cpu, native
-from sdesam.engine.models import model_of
 from sdesam.engine.scalars import Scalars
 from sdesam.engine.trace import NotTraceable, trace
+from sdesam.engine.traced_models import model_of
 from sdesam.kernels import Subcycled
 from sdesam.noise import Choice, Normal
 

@@ -5,11 +5,11 @@ import torch
 from cases import FINITE_SUM, SIX
 
 import sdesam as ss
-from sdesam.engine.models import model_of
 from sdesam.engine.named import named_step
 from sdesam.engine.reference import evaluate
 from sdesam.engine.scalars import Scalars
 from sdesam.engine.trace import NotTraceable, trace
+from sdesam.engine.traced_models import model_of
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
 T = torch.float64

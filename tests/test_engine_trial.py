@@ -10,10 +10,10 @@ import torch
 
 import sdesam as ss
 from sdesam.engine import choice, compilation, native
-from sdesam.engine.models import model_of
 from sdesam.engine.printer import module_of
 from sdesam.engine.rounding import Rounded, evaluate_rounded
 from sdesam.engine.trace import NotTraceable, trace
+from sdesam.engine.traced_models import model_of
 from sdesam.engine.trial import Numbers, require_agreement
 from sdesam.theory import monzio_compagnoni2023 as mc23
 

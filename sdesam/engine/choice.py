@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ..kernels import Kernel
 from .compilation import Fused
-from .models import Model, model_of
+from .models import Model
 from .native import cache_folder
 from .trace import NotTraceable
+from .traced_models import model_of
 
 __all__ = ["LIMIT", "description", "fused_or_reason", "short_run"]
 

@@ -17,7 +17,8 @@ from .vectors import INT64, Vector, call, choose, fma, root
 
 __all__ = ["TOGETHER", "ListPrinter", "stored_constants"]
 
-_LONGEST = 400  # operations of one loop: a longer one spills more than a cut costs
+_LONGEST = 400  # operations of one loop of a list that mixes its numbers: a longer one spills more than a cut costs
+_MIXED = 64  # operations for each output from which a list is one, as that of a dense matrix is
 _CHAINED = 4  # operations for each one on the longest path: a list with fewer waits for its own results
 _LONGEST_CHAINED = 100  # operations of one loop there
 TOGETHER = 2  # vectors in the loops of such a list, and of the noise, so that the processor finds other work
@@ -35,8 +36,16 @@ class ListPrinter:
         lengths = [len(t) for t in program.tables]
         self.tables = [tables + sum(lengths[:i]) for i in range(len(lengths))]
         self.chained = program.length < _CHAINED * program.depth
-        self.segments = _segments(program, _LONGEST_CHAINED if self.chained else _LONGEST)
+        self.segments = _segments(program, self._longest)
         self.temporary = _temporaries(program, self.segments, free)
+
+    @property
+    def _longest(self) -> int:
+        """Operations of one loop; lists whose numbers hardly meet, as on a separable loss, are not cut."""
+        program = self.program
+        if self.chained:
+            return _LONGEST_CHAINED
+        return _LONGEST if program.length > _MIXED * len(program.outputs) else program.length
 
     def write(self, finish: Callable[[list[Vector]], None]) -> None:
         """All loops; ``finish`` gets the outputs inside the last one."""

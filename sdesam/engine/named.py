@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..kernels import Kernel
-from .models import Form, compare_with, points_around
+from .checks import compare_with, points_around
+from .members import Form
 from .programs import Program
 from .streams import Streams
 from .trace import trace

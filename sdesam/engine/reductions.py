@@ -53,9 +53,9 @@ def reduce_function(module: ir.Module) -> Any:
             row = at(builder, values, (builder.add(k, INT64(1)), ROW))
             _count_above(builder, a, row, k, at(builder, out, (builder.sub(length, a["E"]), 8)), total)
             centre = _extent(builder, a["mask"], row, divisor, k, K, first, (total, low, high))
-            _powers(builder, a["mask"], row, divisor, k, K, first, centre, (total, cubes, fourths))
-        with loop(builder, K, "left") as k, loop(builder, builder.sub(K, k), "right") as more:
-            j = builder.add(k, more)
+            _powers(builder, a["mask"], row, divisor, k, K, first, centre, (total, other, cubes, fourths))
+        with loop(builder, K, "left") as k, loop(builder, builder.sub(builder.sub(K, k), INT64(1)), "right") as more:
+            j = builder.add(builder.add(k, more), INT64(1))
             total.clear()
             with loop(builder, INT64(UNIT // LANES), "lanes") as i:
                 left, right = (load(builder, values, (builder.add(c, INT64(1)), ROW), (i, 8 * LANES)) for c in (k, j))
@@ -134,10 +134,10 @@ def _extent(
 
 def _powers(
     builder: Builder, mask: Any, row: Any, divisor: Any, k: Any, K: Any, first: Any, centre: Any,
-    sums: tuple[Row, Row, Row],
+    sums: tuple[Row, Row, Row, Row],
 ) -> None:  # fmt: skip
-    """The mean, without the centre's rounding; third and fourth powers.  The centred values stay in the row."""
-    total, cubes, fourths = sums
+    """The mean, without the centre's rounding; second to fourth powers.  The centred values stay in the row."""
+    total, squares, cubes, fourths = sums
     for s in sums:
         s.clear()
     with loop(builder, INT64(UNIT // LANES), "lanes") as i:
@@ -146,12 +146,15 @@ def _powers(
         centred = choose(kept, value - value.new(spread(builder, centre, WIDE)), 0.0)
         square = centred * centred
         total.put(total.get() + centred)
+        squares.put(squares.get() + square)
         cubes.put(cubes.get() + square * centred)
         fourths.put(fourths.get() + square * square)
         builder.store(centred.value, at(builder, row, (i, 8 * LANES)), align=64)
     mean = builder.fadd(centre, builder.fdiv(total.joined(added), divisor))
     for n, value in enumerate((mean, cubes.joined(added), fourths.joined(added))):
         builder.store(value, at(builder, first, (builder.add(builder.mul(INT64(n), K), k), 8)))
+    diagonal = builder.add(builder.mul(builder.add(INT64(5), k), K), k)
+    builder.store(squares.joined(added), at(builder, first, (diagonal, 8)))
 
 
 # ----------------------------------------------------------------- exits

@@ -8,11 +8,12 @@ tensor on it reads them with its shape, strides and offset.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Storages", "Symbol", "solid"]
+__all__ = ["Storages", "Symbol", "has_symbol", "mapped", "solid"]
 
 
 class Symbol:
@@ -92,3 +93,18 @@ def solid(value: Tensor) -> Tensor:
     if value.is_meta or value._is_zerotensor():
         return torch.zeros(value.shape, dtype=value.dtype)
     return value
+
+
+def has_symbol(value: Any) -> bool:
+    """Whether there is a symbol in lists of lists."""
+    if isinstance(value, (list, tuple)):
+        return any(map(has_symbol, value))
+    return isinstance(value, Symbol)
+
+
+def mapped(change: Callable, value: Any, *also: type) -> Any:
+    """Lists of lists with their symbols changed, and what is of the types ``also``."""
+    if isinstance(value, (list, tuple)):
+        changed = [mapped(change, v, *also) for v in value]
+        return tuple(changed) if isinstance(value, tuple) else changed
+    return change(value) if isinstance(value, (Symbol, *also)) else value

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..engine.checks import points_around
 from ..engine.javascript import printed_function, printed_loop
-from ..engine.models import points_around
 from ..engine.named import named_step
 from ..engine.programs import Program
 from ..integrators import euler_maruyama, small_noise_srk

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..engine.models import compare_with
+from ..engine.checks import compare_with
 from ..engine.programs import Program
 from ..engine.trace import trace
 
