@@ -31,7 +31,7 @@ bench: .venv/dev.stamp
 browser: .venv/dev.stamp
 	@echo "== the explorer in an installed Chromium; skipped, visibly, where there is none"
 	$(PIP) -e ".[browser]"
-	$(BIN)/python -m pytest -q -rs -m browser tests/test_explorer_browser.py tests/test_explorer_trouble.py tests/test_explorer_outlets.py
+	$(BIN)/python -m pytest -q -rs -m browser tests/test_explorer_*.py
 
 lint: .venv/dev.stamp
 	@echo "== ruff, pyright"

@@ -34,7 +34,7 @@ def explore(
     state: str | None = None,
     port: int | None = None,
     browser: bool = True,
-    export: Path | None = None,
+    export: str | None = None,
 ) -> None:
     """Open the interactive explorer: the optimizer and its SDE side by side, in the browser.
 
@@ -52,17 +52,18 @@ def explore(
     browser
         open it; not over ssh
     export
-        instead of a server, write one .html file that runs anywhere without Python; into a folder, one a story
+        instead of a server, write one .html file that runs anywhere without Python; into a folder/, one a story
     """
     library, screen = _opened(landscape, method, state)
     if export is None:
         _serve(library, screen, port, browser)
-    elif export.is_dir():
+    elif export.endswith("/") or Path(export).is_dir():
         if (landscape, method, state) != (None, None, None):
-            raise Usage(f"--export into a folder writes the stories: name a file there for this, {export}/page.html.")
-        _write_stories(library, export)
+            file = Path(export, "page.html")
+            raise Usage(f"--export into a folder writes the stories: name a file there for this, {file}.")
+        _write_stories(library, Path(export))
     else:
-        _write(library, screen, export)
+        _write(library, screen, Path(export))
 
 
 def render(
@@ -128,6 +129,10 @@ def _write(library: Library, state: State, file: Path, title: str = "sdesam expl
 def _write_stories(library: Library, folder: Path) -> None:
     from .explorer.presets import PRESETS
 
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Usage(f"--export must be a folder that can be made, got {folder}: {error.strerror}.") from None
     for preset in PRESETS:
         _write(library, library.checked(preset.state), folder / f"{preset.name}.html", preset.title)
 

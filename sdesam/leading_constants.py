@@ -21,6 +21,7 @@ from .validation import require_nonnegative, require_positive
 __all__ = ["LeadingConstant", "follows_gradient", "leading_constant"]
 
 _MOST_STEPS = 1024
+_MOST_NUMBERS = 2**22  # points x nodes x d that are computed together
 _VANISHING = 1e-7  # constants of √eta below it are rounding
 State = tuple[Tensor, ...]
 
@@ -83,10 +84,10 @@ def leading_constant(
     start = as_points("x0", x0, None).double()
     if not follows_gradient(update, g, start, nodes=nodes):
         raise ValueError("update must be the stochastic gradient at rho = 0: these ODEs follow the gradient flow.")
-    slope = partial(_slopes, update, rule, model, rho_scale)
+    fields_at = partial(_fields, update, rule, model, rho_scale)
     steps, before = 8, None
     while True:
-        found = _constants(_solved(slope, start, horizon, steps), rule, observables)
+        found = _constants(_solved(fields_at, g.mean, start, horizon, steps), rule, observables)
         if before is not None and all(_close(before[name], found[name]) for name in found):
             return found
         if steps >= _MOST_STEPS:
@@ -111,18 +112,32 @@ def _close(a: LeadingConstant, b: LeadingConstant) -> bool:
     return abs(a.half - b.half) <= 1e-3 * size and abs(a.e1 - b.e1) <= 1e-3 * size
 
 
-def _solved(slope: Callable[[State], State], start: Tensor, horizon: float, steps: int) -> State:
-    """State (x, d½, d, V, d at V = 0) at the horizon."""
-    d, h = len(start), horizon / steps
-    zero = start.new_zeros
-    state: State = (start, zero(d), zero(d), zero(d, d), zero(d))
-    for _ in range(steps):
-        k1 = slope(state)
-        k2 = slope(_moved(state, k1, h / 2))
-        k3 = slope(_moved(state, k2, h / 2))
-        k4 = slope(_moved(state, k3, h))
+def _solved(fields_at: Callable[[Tensor], Fields], f: Observable, start: Tensor, horizon: float, steps: int) -> State:
+    """State (x, d½, d, V, d at V = 0) at the horizon: x alone first, so that the fields are computed for all stages."""
+    h, d = horizon / steps, len(start)
+    stages, x = _gradient_flow(f, start, h, steps)
+    fields = fields_at(stages)
+    state: State = tuple(start.new_zeros(*size) for size in ((d,), (d,), (d, d), (d,)))
+    for k in range(0, 4 * steps, 4):
+        k1 = _slopes(f, fields.at(k), state)
+        k2 = _slopes(f, fields.at(k + 1), _moved(state, k1, h / 2))
+        k3 = _slopes(f, fields.at(k + 2), _moved(state, k2, h / 2))
+        k4 = _slopes(f, fields.at(k + 3), _moved(state, k3, h))
         state = tuple(s + h / 6 * (a + 2 * b + 2 * c + e) for s, a, b, c, e in zip(state, k1, k2, k3, k4, strict=True))
-    return state
+    return x, *state
+
+
+def _gradient_flow(f: Observable, x: Tensor, h: float, steps: int) -> tuple[Tensor, Tensor]:
+    """The points of all Runge-Kutta stages of x' = −∇f(x), (4·steps, d), and the last x."""
+    slope, stages = grad(f), []
+    for _ in range(steps):
+        four, k = [x], [-slope(x)]
+        for part in (h / 2, h / 2, h):
+            four.append(x + part * k[-1])
+            k.append(-slope(four[-1]))
+        stages += four
+        x = x + h / 6 * (k[0] + 2 * k[1] + 2 * k[2] + k[3])
+    return torch.stack(stages), x
 
 
 def _constants(state: State, rule: Rule, observables: Mapping[str, Observable]) -> dict[str, LeadingConstant]:
@@ -141,15 +156,42 @@ def _moved(state: State, slope: State, h: float) -> State:
     return tuple(s + h * k for s, k in zip(state, slope, strict=True))
 
 
-def _slopes(update: Callable[..., Tensor], rule: Rule, model: Model, c: float, state: State) -> State:
-    x, half, first, V, noisy = state
+@dataclass(frozen=True)
+class Fields:
+    """What the equations need at points (n, d): H, c a₁, the source of d, and ΔA."""
+
+    x: Tensor
+    H: Tensor
+    half: Tensor
+    source: Tensor
+    noise: Tensor
+
+    def at(self, k: int) -> Fields:
+        """At one of the points."""
+        return Fields(self.x[k], self.H[k], self.half[k], self.source[k], self.noise[k])
+
+
+def _fields(update: Callable[..., Tensor], rule: Rule, model: Model, c: float, x: Tensor) -> Fields:
+    """In parts of bounded memory: each point takes every node of the rule."""
+    most = max(1, _MOST_NUMBERS // (rule.count * x.shape[-1]))
+    parts = [_fields_together(update, rule, model, c, part) for part in x.split(most)]
+    return Fields(x, *(torch.cat([getattr(p, name) for p in parts]) for name in ("H", "half", "source", "noise")))
+
+
+def _fields_together(update: Callable[..., Tensor], rule: Rule, model: Model, c: float, x: Tensor) -> Fields:
     f = rule.g.mean
     m, H = grad(f)(x), hessian(f)(x)
     a1, a2, b1 = _gap(update, rule, model, x)
-    bent = grad(lambda y: (hessian(f)(y) * V).sum((-2, -1)))(x) if bool(V.any()) else torch.zeros_like(x)
-    noise = _covariance_gap(rule, model, x)
-    source = -H @ m / 2 - c**2 * a2 - b1
-    return -m, -H @ half - c * a1, -H @ first + source - bent / 2, -H @ V - V @ H + noise, -H @ noisy + source
+    source = -(H @ m[..., None])[..., 0] / 2 - c**2 * a2 - b1
+    return Fields(x, H, c * a1, source, _covariance_gap(rule, model, x))
+
+
+def _slopes(f: Observable, at: Fields, state: State) -> State:
+    """Of (d½, d, V, d at V = 0)."""
+    half, first, V, noisy = state
+    bent = grad(lambda y: (hessian(f)(y) * V).sum((-2, -1)))(at.x) if bool(V.any()) else torch.zeros_like(at.x)
+    H = at.H
+    return -H @ half - at.half, -H @ first + at.source - bent / 2, -H @ V - V @ H + at.noise, -H @ noisy + at.source
 
 
 _RHO = 1e-3  # finite differences in rho: truncation of relative size 1e-6, rounding 1e-9
@@ -159,25 +201,24 @@ _SECOND = (2.0, -5.0, 4.0, -1.0)
 
 
 def _gap(update: Callable[..., Tensor], rule: Rule, model: Model, x: Tensor) -> State:
-    """a₁, a₂ and b₁ of Ḡ(rho) + b at x by one-sided differences in rho, at a small eta."""
-    points = x[None]
+    """a₁, a₂ and b₁ of Ḡ(rho) + b at points x (n, d) by one-sided differences in rho, at a small eta."""
     values = [
-        (mean_field(update, rule, points, k * _RHO) + model(rule.g, _ETA, k * _RHO).coefficients(points)[0])[0]
-        for k in range(4)
+        mean_field(update, rule, x, k * _RHO) + model(rule.g, _ETA, k * _RHO).coefficients(x)[0] for k in range(4)
     ]
     first = sum((w * v for w, v in zip(_FIRST, values, strict=True)), torch.zeros_like(x)) / _RHO
     second = sum((w * v for w, v in zip(_SECOND, values, strict=True)), torch.zeros_like(x)) / _RHO**2
-    plain = model(rule.g, _ETA, 0.0).coefficients(points)[0][0] + grad(rule.g.mean)(x)  # E g = ∇f, without the rule
+    plain = model(rule.g, _ETA, 0.0).coefficients(x)[0] + grad(rule.g.mean)(x)  # E g = ∇f, without the rule
     return first, second / 2, plain / _ETA
 
 
 def _covariance_gap(rule: Rule, model: Model, x: Tensor) -> Tensor:
-    """Σ − lim A/eta at x, 0 where it is at the level of the differences taken, or of a random rule's error."""
-    points, z, w = rule(x[None])
+    """Σ − lim A/eta (n, d, d) at points, 0 at the level of the differences taken, or of a random rule's error."""
+    points, z, w = rule(x)
     G = rule.g(points, z)
     centred = w.sqrt()[..., None] * (G - (w[..., None] * G).sum(-2, keepdim=True))
-    Sigma = (centred.mT @ centred)[0]
-    _, A = drift_and_covariance(model(rule.g, _ETA, 0.0), x[None])
-    gap = Sigma - A[0] / _ETA
-    known_to = 8 / len(w) ** 0.5 if rule.is_sampled else 1e-6
-    return gap if float(gap.abs().max()) > known_to * float(Sigma.abs().max()) else torch.zeros_like(gap)
+    Sigma = centred.mT @ centred
+    _, A = drift_and_covariance(model(rule.g, _ETA, 0.0), x)
+    gap = Sigma - A / _ETA
+    known_to = 8 / w.shape[-1] ** 0.5 if rule.is_sampled else 1e-6
+    size, floor = (v.abs().amax((-2, -1), keepdim=True) for v in (gap, known_to * Sigma))
+    return torch.where(size > floor, gap, torch.zeros_like(gap))

@@ -33,9 +33,9 @@ ORDER = [
     ["catalogue", "setting", "side_by_side", "cells", "order_report", "grids", "collecting", "sweeping",
      "reproduction", "terminal", "explorer.families", "explorer.entries", "explorer.state", "explorer.methods",
      "explorer.tracing", "explorer.formulas", "explorer.science", "explorer.presets", "explorer.stopped",
-     "explorer.critical", "explorer.library", "explorer.check", "explorer.page", "explorer.application",
-     "explorer.figure", "explorer.server", "explorer.widget", "explorer", "validating", "cli_stores", "cli_explore",
-     "cli_validate", "cli"],
+     "explorer.switched", "explorer.critical", "explorer.library", "explorer.check", "explorer.page",
+     "explorer.application", "explorer.figure", "explorer.server", "explorer.widget", "explorer", "validating",
+     "cli_stores", "cli_explore", "cli_validate", "cli"],
 ]  # fmt: skip
 RANK = {name: i for i, name in enumerate(name for layer in ORDER for name in layer)}
 

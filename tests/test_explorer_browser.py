@@ -118,6 +118,7 @@ def test_everything_has_a_name_and_enough_contrast(tab):
     assert nameless == 0 and tab.page.locator("[aria-live=polite]").count() == 1
     for scheme in ("light", "dark"):
         tab.page.emulate_media(color_scheme=scheme)
+        tab.until(f"sdesam.root.dataset.theme === '{scheme}'")
         ratios = tab.ask("""() => { const s = getComputedStyle(sdesam.root), lum = (h) => { const c = [1, 3, 5].map(k =>
             parseInt(h.slice(k, k + 2), 16) / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
             return 0.2126 * c[0] + 0.7152 * c[1] + 0.0722 * c[2]; };

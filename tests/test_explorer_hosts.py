@@ -184,10 +184,11 @@ def test_help_lists_the_commands_without_torch():
 FOLDER = Path(__file__).parents[1] / "figures" / "explorer"
 
 
-def module_of(text):
+def parts_of(text):
+    """Style and module of an exported page."""
     packed = re.search(r'atob\("([^"]+)"\)', text)
     assert packed, "no packed module"
-    return gzip.decompress(base64.b64decode(packed[1])).decode()
+    return gzip.decompress(base64.b64decode(packed[1])).decode().split("\f")
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.name)
@@ -197,14 +198,15 @@ def test_the_committed_stories_are_what_export_writes(library, preset):
     state = library.checked(preset.state)
     current = entry_text(config_of(state, library.families, library.methods), [], server=False)
     until = current.index("config.sciences = [")
-    assert module_of(text)[:until] == current[:until], "stale: run sdesam explore --export figures/explorer"
-    assert style_text() in text and len(text) < 100_000
+    style, module = parts_of(text)
+    assert module[:until] == current[:until], "stale: run sdesam explore --export figures/explorer"
+    assert style == style_text() and len(text) < 100_000
 
 
 @pytest.mark.parametrize("landscape", ["saddle"] + [pytest.param(n, marks=pytest.mark.slow) for n in FAMILIES])
 def test_the_committed_stories_compute_with_these_kernels(library, landscape):
     for preset in (p for p in PRESETS if p.state.landscape == landscape):
-        held = module_of((FOLDER / f"{preset.name}.html").read_text(encoding="utf-8"))
+        _, held = parts_of((FOLDER / f"{preset.name}.html").read_text(encoding="utf-8"))
         assert library.everything(landscape).javascript() in held, "stale: run sdesam explore --export figures/explorer"
 
 

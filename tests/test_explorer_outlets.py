@@ -43,6 +43,8 @@ def own_page(tmp_path_factory):
     (False, 2, {"method": "sam", "model": "as-printed"}), (False, 2, {"method": "usam", "model": "sgd"}),
     (False, 2, {"method": "sgd", "absorb": False}), (False, 1, {"method": "unified-sam"}),
     (True, 1, {"parameters": {"depth": 2.5}}),
+    (False, 2, {"method": "sgd", "switch_at": 0.2, "switch_to": "usam", "start": [0.2, 0.1], "rho": 0.5}),
+    (False, 2, {"method": "usam", "model": "sgd", "switch_at": 0.15, "switch_to": "dnsam", "start": [0.2, 0.1]}),
 ])  # fmt: skip
 def test_copied_python_gives_the_pages_numbers(browser, file, own_page, own, sides, changes):
     with Tab(browser, f"file://{own_page if own else file}") as tab:

@@ -11,6 +11,7 @@ import pytest
 from sdesam.cli import main
 from sdesam.cli_explore import advice
 from sdesam.explorer.library import library_of
+from sdesam.explorer.presets import PRESETS
 from sdesam.explorer.server import Application, Refused, start_server
 from sdesam.explorer.state import State
 
@@ -74,7 +75,7 @@ def test_refusals_are_short_json(server, method, path, body, headers, status):
     [1, 2], {"eta": "fast"}, {"n": 10**9}, {"n": 2.5}, {"method": 3}, {"landscape": "/etc/passwd"}, {"start": [1e9, 0]},
     {"unknown": 1}, {"eta": 1e-4, "horizon": 1000}, {"parameters": {"curvature": None}}, {"parameters": []},
     {"box": [1, 0, 1, 0]},
-    {"landscape": "evil.py:f"}, {"switch_at": 3.0, "switch_to": "sgd"}, {"model": "as-printed", "method": "sgd"},
+    {"landscape": "evil.py:f"}, {"switch_at": 3.0, "switch_to": "adam"}, {"model": "as-printed", "method": "sgd"},
 ])  # fmt: skip
 def test_a_bad_state_is_one_sentence(server, document):
     app = server.application
@@ -197,6 +198,29 @@ def test_a_folder_takes_stories_only(tmp_path, capsys):
     with pytest.raises(SystemExit) as left:
         main(["explore", "--landscape", "saddle", "--export", str(tmp_path)])
     assert left.value.code == 2 and "page.html" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_not_there_is_made(tmp_path, capsys, monkeypatch):
+    from sdesam import cli_explore
+
+    written = []
+    monkeypatch.setattr(cli_explore, "_write", lambda library, state, file, title: written.append(file))
+    with pytest.raises(SystemExit) as left:
+        main(["explore", "--export", f"{tmp_path}/for/teachers/"])
+    assert left.value.code in (0, None) and (tmp_path / "for" / "teachers").is_dir()
+    assert {f.parent for f in written} == {tmp_path / "for" / "teachers"} and len(written) == len(PRESETS)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SystemExit) as left:
+        main(["explore", "--export", f"{tmp_path}/file/"])
+    said = capsys.readouterr().err.strip()
+    assert left.value.code == 2 and "--export must be a folder that can be made" in said and "\n" not in said
+
+
+def test_a_name_without_slash_or_suffix_stays_an_error(tmp_path, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["explore", "--export", str(tmp_path / "folder")])
+    assert left.value.code == 2 and "--export must end in .html, got 'folder'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("port", ["70000", "-1"])

@@ -238,6 +238,57 @@ def test_a_paused_screen_follows_the_theme(tab):
     tab.until(f"sdesam.painted > {before}")
 
 
+@pytest.mark.parametrize(("attribute", "dark", "light"), [
+    ("data-jp-theme-light", "false", "true"), ("class", "vscode-dark", "vscode-light"),
+    ("class", "vscode-high-contrast", "vscode-high-contrast vscode-high-contrast-light"),
+    ("class", "dark dark-theme", "light light-theme"),
+])  # fmt: skip
+def test_a_notebooks_theme_goes_before_the_systems(tab, attribute, dark, light):
+    ground = "getComputedStyle(sdesam.root).getPropertyValue('--paper').trim()"
+    for scheme, value, paper in (("light", dark, "#0d1117"), ("dark", light, "#ffffff"), ("light", dark, "#0d1117")):
+        tab.page.emulate_media(color_scheme=scheme)
+        before = tab.ask("sdesam.play(false), sdesam.painted")
+        tab.ask("([name, value]) => document.body.setAttribute(name, value)", [attribute, value])
+        tab.until(f"{ground} === '{paper}' && sdesam.painted > {before}")
+    tab.ask("name => document.body.removeAttribute(name)", attribute)
+    tab.until(f"{ground} === '#ffffff'")
+
+
+def test_the_exit_box_by_keyboard(tab):
+    page = tab.page
+    if not tab.ask("document.querySelector('.more').open"):
+        page.locator(".more summary").press("Enter")
+    left, right = page.get_by_label("exit box left"), page.get_by_label("exit box right")
+    left.fill("0.7")  # right of the right edge: bad until that one has moved
+    assert left.get_attribute("aria-invalid") == "true" and tab.state()["box"] == [-0.5, 0.5, -0.5, 0.5]
+    left.press("Tab")
+    right.fill("0.9")
+    assert right.get_attribute("aria-invalid") is None and tab.state()["box"] == [0.7, 0.9, -0.5, 0.5]
+    top = page.get_by_label("exit box top")
+    top.press("ArrowUp")
+    top.press("Shift+ArrowUp")
+    assert tab.state()["box"] == pytest.approx([0.7, 0.9, -0.5, 0.72]) and top.input_value() == "0.72"
+    top.fill("99")
+    assert page.locator(".several .hint").inner_text() == "left < right, bottom < top, within ±20"
+    page.get_by_role("button", name="Restart").focus()
+    assert top.input_value() == "0.72" and page.locator(".several .hint").inner_text() == ""
+    page.locator("canvas").first.focus()
+    page.keyboard.press("?")
+    assert "exit box" in page.locator("dialog").inner_text()
+
+
+def test_a_switched_method_stays_switched_until_another_is_chosen(browser, file):
+    with opened(browser, file, "method=sgd&switch_at=0.2&switch_to=usam&eta=0.05&n=50&horizon=50") as tab:
+        tab.ask("() => { sdesam.play(false); sdesam.restart(); for (let k = 0; k < 6; k++) sdesam.step(); }")
+        assert tab.ask("sdesam.pair.state.method") == "usam"
+        tab.ask("sdesam.set({sigma: 0.2})")
+        assert tab.ask("[sdesam.pair.state.method, sdesam.pair.state.sigma]") == ["usam", 0.2]
+        tab.page.get_by_label("Method").select_option("sam")
+        assert tab.ask("sdesam.pair.state.method") == "sam" and tab.state()["switch_at"] == 0
+        tab.ask("sdesam.step()")
+        assert tab.ask("sdesam.pair.state.method") == "sam" and tab.errors == []
+
+
 def test_arrow_keys_on_a_map_move_the_start(tab):
     tab.page.locator("canvas").first.focus()
     tab.page.keyboard.press("ArrowRight")

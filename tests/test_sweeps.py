@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from toy_cells import Toy, ensembles, toys
+from toy_cells import Toy, ensembles, sweep_in_small_chunks, toys
 
 from sdesam import chunks
 from sdesam.chunks import Plan
@@ -230,19 +230,23 @@ def wait_for_chunks(folder, count):
 
 
 def kill_and_resume(tmp_path, kills, seed, n=MANY):
+    """The killed processes come from a server that has imported all: most of a start would be importing."""
     sweep(ensembles(), n, tmp_path / "whole", Means("serial"), "test")
     script = tmp_path / "run.py"
     script.write_text(RUN.format(tests=str(TESTS), n=n))
-    moments = random.Random(seed)
+    moments, server = random.Random(seed), get_context("forkserver")
+    server.set_forkserver_preload(["toy_cells", "sdesam.sweeping"])
     before, cut_short = 0, 0
     for _ in range(kills):
-        process = subprocess.Popen([sys.executable, script, tmp_path / "s", "serial"], stderr=subprocess.DEVNULL)
+        process = server.Process(target=sweep_in_small_chunks, args=(n, tmp_path / "s"))
+        process.start()
         began = time.monotonic()
         while len(list((tmp_path / "s").glob("chunks/*/*.npz"))) == before and time.monotonic() - began < 60:
             time.sleep(0.005)
         time.sleep(0.3 * moments.random())
-        process.send_signal(signal.SIGKILL)
-        cut_short += process.wait() == -signal.SIGKILL
+        process.kill()
+        process.join()
+        cut_short += process.exitcode == -signal.SIGKILL
         now = len(list((tmp_path / "s").rglob("*.npz")))
         assert now >= before
         before = now

@@ -59,3 +59,12 @@ def ensembles():
         "rho": (0.1, 0.2, 0.5), "sigma": (0.3,), "steps": (4,), "substeps": (2,), "saves": (2,),
     }  # fmt: skip
     return Grid(Ensemble, axes)
+
+
+def sweep_in_small_chunks(n, folder):
+    """The six cells in this process, with chunks of one unit."""
+    from sdesam import chunks
+    from sdesam.sweeping import Means, sweep
+
+    chunks._TARGET = 0.002
+    sweep(ensembles(), n, folder, Means("serial"), "test")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -26,8 +26,9 @@ from .critical import critical_points
 from .library import Library
 from .state import State
 from .stopped import Stopped
+from .switched import Switched
 
-__all__ = ["Curves", "check", "curves", "kernels_of", "reference_of"]
+__all__ = ["Curves", "check", "curves", "kernels_of", "reference_of", "stopped_kernels"]
 
 REPLICATES = 100_000
 _ROWS = 60
@@ -77,10 +78,8 @@ def curves(library: Library, state: State, n: int) -> Curves:
     Raises
     ------
     ValueError
-        Where a switch of methods is asked for, or the run would take minutes even with the fewest replicates.
+        Where the run would take minutes even with the fewest replicates.
     """
-    if state.switch_at > 0:
-        raise ValueError("switch_at must be 0 here: the toolkit simulates one method at a time.")
     most = int(_MOST_WORK / (state.steps * state.substeps))
     if most < _FEWEST:
         steps = f"{state.steps:,} steps of {state.substeps} substeps each"
@@ -90,15 +89,14 @@ def curves(library: Library, state: State, n: int) -> Curves:
     x0 = Cloud(start, state.spread) if state.spread > 0 else start
     f = library.families[state.landscape].landscape(**state.parameters)
     observables: dict[str, Callable] = {"loss": f, "quantity": _quantity(state, f, reference_of(library, state))}
-    box = state.box if state.absorb else None
     runs = {
         side: _compiled(
             partial(
-                simulate, Stopped(kernel, box), x0, steps=state.steps, n=n, seed=state.seed + i,
+                simulate, kernel, x0, steps=state.steps, n=n, seed=state.seed + i,
                 save_every=_spacing(state.steps), observables=observables, internals={"inside": lambda s: s[2]},
             )
         )
-        for i, (side, kernel) in enumerate(kernels_of(library, state).items())
+        for i, (side, kernel) in enumerate(stopped_kernels(library, state).items())
     }  # fmt: skip
     return Curves(state, runs)
 
@@ -111,8 +109,18 @@ def _compiled(run: Callable[..., Moments]) -> Moments:
         return run(engine="eager")
 
 
+def stopped_kernels(library: Library, state: State) -> dict[str, Kernel]:
+    """The two kernels of a state, stopped at its box, and with its switch of methods: the other's own SDE beside it."""
+    box = state.box if state.absorb else None
+    first = {side: Stopped(kernel, box) for side, kernel in kernels_of(library, state).items()}
+    if state.switched_after is None:
+        return {**first}
+    later = kernels_of(library, replace(state, method=state.switch_to, model="theory"))
+    return {side: Switched(first[side], Stopped(later[side], box), state.switched_after) for side in first}
+
+
 def kernels_of(library: Library, state: State) -> dict[str, Kernel]:
-    """The two kernels of a state."""
+    """The two kernels of a state, as if its method were never switched."""
     f = library.families[state.landscape].landscape(**state.parameters)
     g: Oracle = GaussianOracle(f, state.sigma, dim=2) if state.sigma else ExactOracle(f)
     method = library.methods[state.method]

@@ -11,14 +11,14 @@ import torch
 from ..engine.choice import fused_or_reason
 from ..engine.cpu import Fused, fused_values
 from ..ensembles import Cloud, prepare, trajectories
+from ..kernels import Kernel
 from ..observables import coordinate
 from ..plotting import COLOURS, contours, new_figure, style
 from ..setting import ALGORITHM, MODEL
-from .check import Curves, curves, kernels_of
+from .check import Curves, curves, stopped_kernels
 from .critical import critical_points
 from .library import Library
 from .state import State
-from .stopped import Stopped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,8 +62,7 @@ def _map(ax: Axes, library: Library, state: State, side: str) -> None:
     view = max(family.view, *(abs(v) for v in state.box))
     contours(ax, family.landscape(**state.parameters), (-view, -view), (view, view))
     box = state.box if state.absorb else None
-    kernel = Stopped(kernels_of(library, state)[side], box)
-    last = _last_points(kernel, state, state.seed + (side == MODEL))
+    last = _last_points(stopped_kernels(library, state)[side], state, state.seed + (side == MODEL))
     marker = "o" if side == ALGORITHM else "D"
     ax.plot(last[:, 0], last[:, 1], marker, color=_colour(state, side), markersize=2, alpha=0.5, linestyle="")
     for point in critical_points(family, state.parameters):
@@ -74,7 +73,7 @@ def _map(ax: Axes, library: Library, state: State, side: str) -> None:
     ax.set(xlim=(-view, view), ylim=(-view, view), aspect="equal", title=f"{side}, $t={state.horizon:g}$")
 
 
-def _last_points(kernel: Stopped, state: State, seed: int) -> np.ndarray:
+def _last_points(kernel: Kernel, state: State, seed: int) -> np.ndarray:
     """Where the first replicates are at the horizon, (n, 2); compiled, where it can be: seconds instead of minutes."""
     x0 = Cloud(list(state.start), state.spread) if state.spread > 0 else list(state.start)
     start, _ = prepare(kernel, x0, n=_SHOWN, steps=state.steps, save_every=state.steps, engine="auto")
@@ -93,10 +92,16 @@ def _curve(ax: Axes, found: Curves, what: str, label: str) -> None:
     ax.set(xlabel=r"time $t=k\eta$", ylabel=label)
 
 
+def _method(state: State) -> str:
+    if state.switched_after is None:
+        return state.method.upper()
+    return f"{state.method.upper()}, from $t={state.switch_at:g}$ {state.switch_to.upper()}"
+
+
 def _legend(ax: Axes, state: State, n: int) -> None:
     ax.axis("off")
     for side in (ALGORITHM, MODEL):
-        name = state.method.upper() if side == ALGORITHM else f"SDE ({state.model})"
+        name = _method(state) if side == ALGORITHM else f"SDE ({state.model})"
         ax.plot([], [], _LINES[side], color=_colour(state, side), label=name)
     ax.legend(loc="upper left", title="95 % bands")
     numbers = {"eta": state.eta, "rho": state.rho, "sigma": state.sigma, **state.parameters, "n": n, "seed": state.seed}

@@ -24,9 +24,10 @@ __all__ = ["config_of", "module_text", "page_html", "science_module", "style_tex
 _FOLDER = Path(__file__).parent / "page"
 _ORDER = (  # each imports from those before it
     "random", "ensemble", "theory", "paint", "state", "contours", "maps", "plots", "phase", "controls", "exports",
-    "outlet", "panel", "pointer", "pictures", "clock", "main", "hosts",
+    "outlet", "theme", "panel", "pointer", "pictures", "clock", "main", "hosts",
 )  # fmt: skip
 _MOST_STEPS = 100_000
+_BREAK = "\f"  # between style and module: in neither, since JSON escapes it
 _IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*//.*\n", re.MULTILINE)
 
@@ -91,13 +92,13 @@ def entry_text(config: Mapping[str, Any], sciences: Sequence[Science], *, server
 
 
 def page_html(config: Mapping[str, Any], sciences: Sequence[Science], title: str = "sdesam") -> str:
-    """One file that runs from disk: style, and the module compressed; its policy allows nothing but these."""
+    """One file that runs from disk: style and module, compressed; its policy allows nothing but these."""
     module, style = entry_text(config, sciences, server=False), style_text()
-    packed = base64.b64encode(gzip.compress(module.encode(), 9, mtime=0)).decode()
+    packed = base64.b64encode(gzip.compress(_BREAK.join((style, module)).encode(), 9, mtime=0)).decode()
     loader = _LOADER.replace("PACKED", packed)
     scripts = f"script-src {_hash(loader)} {_hash(module)}"
     policy = f"default-src 'none'; {scripts}; style-src {_hash(style)}; img-src blob: data:"
-    return _HTML.format(title=_plain(title), policy=policy, style=style, loader=loader)
+    return _HTML.format(title=_plain(title), policy=policy, loader=loader)
 
 
 def _hash(text: str) -> str:
@@ -111,10 +112,9 @@ def _plain(text: str) -> str:
 _LOADER = """
 const bytes = Uint8Array.from(atob("PACKED"), (c) => c.charCodeAt(0));
 new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text().then((text) => {
-  const script = document.createElement("script");
-  script.type = "module";
-  script.textContent = text;
-  document.body.append(script);
+  const [style, module] = text.split("\f");
+  for (const [tag, type, content] of [["style", "text/css", style], ["script", "module", module]])
+    document.head.append(Object.assign(document.createElement(tag), { type, textContent: content }));
 });
 """
 _HTML = """<!doctype html>
@@ -124,7 +124,6 @@ _HTML = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
-<style>{style}</style>
 <body>
 <main id="sdesam" class="sdesam">This page simulates in the browser and needs JavaScript.</main>
 <script>{loader}</script>

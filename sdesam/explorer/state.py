@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "quantity": ("distance", "sharpness", "x[0]", "x[1]"),
 }
 _MOST_STEPS = 100_000
+_SOON = 1e-9  # of model time: sums of eta are rounded
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,13 @@ class State:
     def steps(self) -> int:
         """Optimizer steps to the horizon."""
         return max(1, round(self.horizon / self.eta))
+
+    @property
+    def switched_after(self) -> int | None:
+        """Steps before the method becomes ``switch_to``, as on the page: the first at whose beginning it is time."""
+        if not (self.switch_at > 0 and self.switch_to):
+            return None
+        return math.ceil((self.switch_at - _SOON) / self.eta)
 
     def on(self, family: Family) -> State:
         """With every parameter of its landscape; raises ``ValueError`` for one that it does not have."""

@@ -5,6 +5,7 @@ import { Pictures } from "./pictures.js";
 const BUDGET = 8; // ms of a frame for simulating
 const HEAVY = 33; // ms of work a frame beyond which fewer particles are drawn
 const RUN_SECONDS = 14; // to the horizon at speed 1
+const LEAST = 2; // steps a second, where the horizon has only a few
 const SLOW_SECONDS = 1.6; // one step in slow motion
 
 export class Clock extends Pictures {
@@ -14,6 +15,7 @@ export class Clock extends Pictures {
 
   stop() {
     cancelAnimationFrame(this.ticket);
+    this.panel.leave();
     this.stopped = true;
   }
 
@@ -23,7 +25,7 @@ export class Clock extends Pictures {
     this.last = now;
     if (this.pair && this.root.isConnected && !document.hidden && !this.unseen) {
       if (this.playing) this.move(passed, began);
-      if (this.phase.advance(performance.now() + (this.playing ? 2 : BUDGET))) this.phaseDirty = true;
+      if (this.phase.advance(Math.max(performance.now() + 2, began + BUDGET))) this.phaseDirty = true;
       if (this.dirty || this.hover || this.slow) this.draw();
       else if (this.phaseDirty) this.drawPhase();
       this.measure(performance.now() - began);
@@ -39,7 +41,7 @@ export class Clock extends Pictures {
   move(passed, began) {
     if (this.slow) return this.slowly(passed);
     if (this.finished) return;
-    this.owed += (passed * this.speed * this.state.horizon) / RUN_SECONDS;
+    this.owed += passed * this.speed * Math.max(this.state.horizon / RUN_SECONDS, LEAST * this.state.eta);
     let steps = 0;
     while (this.owed >= this.state.eta && !this.finished && (steps === 0 || performance.now() - began < BUDGET)) {
       this.step();
@@ -66,6 +68,12 @@ export class Clock extends Pictures {
   turn(to) {
     this.switched = true;
     this.pair.apply({ ...this.state, method: this.science.models[to] ? to : this.state.method, model: "theory" });
+  }
+
+  // New numbers for the moving clouds; a method that has been switched stays so.
+  follow() {
+    if (this.switched) this.turn(this.state.switch_to);
+    else this.pair.apply(this.state);
   }
 
   // Slow motion: the ascent of some particles first, then the step itself.

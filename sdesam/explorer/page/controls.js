@@ -81,6 +81,46 @@ export function slider({ name, text, range, reach = range, log, value, set, id }
   return { node, show: (v) => v !== current && show(v), tick };
 }
 
+// Numbers that are good or bad together, as the four edges of the exit box: `good(list)` decides, `set(list)` hears.
+// Arrow keys up and down move one by a hundredth of `size()`, with shift by a tenth.
+export function several({ text, names, words, value, good, set, size }) {
+  let current = value;
+  const hint = el("span", { class: "hint", role: "alert" });
+  const fields = names.map((name) => el("input", { type: "text", inputmode: "decimal", class: "field", "aria-label": `${text} ${name}`, autocomplete: "off", spellcheck: "false", "data-name": `${text}.${name}` }));
+  const mark = (bad) => {
+    fields.forEach((field) => (bad ? field.setAttribute("aria-invalid", "true") : field.removeAttribute("aria-invalid")));
+    hint.textContent = bad ? words : "";
+  };
+  const show = (list) => {
+    current = list;
+    fields.forEach((field, k) => (field.value = format(list[k])));
+    mark(false);
+  };
+  const use = (list, typed) => {
+    mark(!good(list));
+    if (!good(list)) return;
+    current = list;
+    if (!typed) show(list);
+    set(list);
+  };
+  const read = () => fields.map((field) => (field.value.trim() === "" ? NaN : Number(field.value)));
+  fields.forEach((field, k) => {
+    field.addEventListener("input", () => use(read(), true));
+    field.addEventListener("keydown", (event) => {
+      const way = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+      if (!way) return;
+      event.preventDefault();
+      const moved = current.with(k, +(current[k] + way * size() * (event.shiftKey ? 0.1 : 0.01)).toPrecision(6));
+      if (good(moved)) use(moved, false);
+    });
+  });
+  show(value);
+  const labels = names.map((name, k) => el("label", {}, [el("span", {}, name), fields[k]]));
+  const node = el("div", { class: "several", role: "group", "aria-label": text }, [el("span", { class: "what" }, text), ...labels, hint]);
+  node.addEventListener("focusout", (event) => node.contains(event.relatedTarget) || show(current));
+  return { node, show: (list) => format(list) !== format(current) && show(list) };
+}
+
 export function choice({ text, options, value, set }) {
   const select = el("select", { "aria-label": text }, options.map(([key, words]) => el("option", { value: key }, words)));
   select.value = value;

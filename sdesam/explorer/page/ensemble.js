@@ -165,7 +165,7 @@ export class Pair {
     const gap = shared ? this.paired.mean : a.mean - b.mean;
     const error = shared ? this.paired.error : Math.hypot(a.error, b.error);
     const z = Math.abs(gap) < 1e-12 ? 0 : error > 0 ? Math.abs(gap) / error : Infinity; // below: rounding
-    return { a, b, gap, error, z, heavy: a.heavy || b.heavy };
+    return { a, b, gap, error, z, heavy: a.heavy || b.heavy, quiet: this.state.sigma === 0 && this.state.spread === 0 };
   }
 }
 

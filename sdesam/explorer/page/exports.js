@@ -74,11 +74,11 @@ const float = (v) => (Number.isInteger(v) ? `${v}.0` : String(+v.toPrecision(12)
 // Python of an update with its rho, and of the SDE beside it; without noise SAM's is DNSAM's, as on the page.
 const updateOf = (state, facts, method) => (method === "sgd" ? "ss.sgd" : `partial(${facts.updates[method]}, rho=${float(state.rho)})`);
 
-function sdeOf(state, facts) {
+function sdeOf(state, facts, name) {
   const eta = float(state.eta), quiet = state.sigma === 0, method = quiet ? facts.noiseless[state.method] : state.method;
   if (state.model === "sgd") return `mc23.sgd_sde(g, eta=${eta})`;
   if (state.model === "as-printed" && !quiet) return `mc23.sam_sde_as_printed(g, eta=${eta}, rho=${float(state.rho)}, clip=True)`;
-  const update = method === state.method ? "update" : updateOf(state, facts, method), rule = facts.orders[method];
+  const update = method === state.method ? name : updateOf(state, facts, method), rule = facts.orders[method];
   return `model_of(${update}, g, ${eta}${rule && !quiet ? `, nodes=g.noise.nodes(${rule})` : ""})`;
 }
 
@@ -86,7 +86,6 @@ function sdeOf(state, facts) {
 function remarksOf(state) {
   const remarks = [];
   if (state.shared) remarks.push("# On the page both sides share their noise; here they are independent: the same laws, other paths.");
-  if (state.switch_at > 0 && state.switch_to) remarks.push(`# On the page the method becomes ${state.switch_to} at t = ${format(state.switch_at)}; here it is ${state.method} throughout.`);
   return remarks;
 }
 
@@ -95,22 +94,41 @@ function watchedOf(state, [x, y]) {
   return state.quantity === "distance" ? `, "distance squared": lambda x: (x[..., 0] - ${float(x)}) ** 2 + (x[..., 1] - ${float(y)}) ** 2` : "";
 }
 
+// The lines of an update, its algorithm and its SDE, by these names.
+function sideLines(state, facts, [update, algorithm, sde]) {
+  const h = `${float(state.eta)} / ${state.substeps}`;
+  return [
+    `${update} = ${updateOf(state, facts, state.method)}`, `${algorithm} = ss.optimizer(${update}, g, ${float(state.eta)})`,
+    `${sde} = ss.subcycle(ss.${SCHEMES[state.integrator]}(${sdeOf(state, facts, update)}, ${h}), ${state.substeps})`,
+  ];
+}
+
+// The two kernels, stopped at the box; where the method is switched, with the kernels that take over.
+function kernelLines(state, facts) {
+  const first = sideLines(state, facts, ["update", "algorithm", "sde"]);
+  if (!(state.switch_at > 0 && state.switch_to)) return [...first, "kernels = [Stopped(kernel, box) for kernel in (algorithm, sde)]"];
+  const after = Math.ceil((state.switch_at - 1e-9) / state.eta);
+  return [
+    ...first, ...sideLines({ ...state, method: state.switch_to, model: "theory" }, facts, ["other", "then", "then_sde"]),
+    "from sdesam.explorer.switched import Switched",
+    `kernels = [Switched(Stopped(a, box), Stopped(b, box), ${after}) for a, b in ((algorithm, then), (sde, then_sde))]`,
+  ];
+}
+
 export function pythonOf(state, facts, reference) {
   const f = facts.code.replace(/\{([^{}]+)\}/g, (all, name) => (name in state.parameters ? float(state.parameters[name]) : all));
-  const h = `${float(state.eta)} / ${state.substeps}`, [left, right, bottom, top] = state.box.map(float);
+  const [left, right, bottom, top] = state.box.map(float);
   const start = state.spread > 0 ? `Cloud([${state.start.map(float).join(", ")}], ${float(state.spread)})` : `[${state.start.map(float).join(", ")}]`;
   const steps = Math.max(1, Math.round(state.horizon / state.eta));
   return [
     ...remarksOf(state), "from functools import partial", "", "import sdesam as ss",
     "import sdesam.catalogue", "from sdesam.ensembles import Cloud", "from sdesam.explorer.stopped import Stopped",
     "from sdesam.theory import model_of", "from sdesam.theory import monzio_compagnoni2023 as mc23", "from sdesam.theory.planar import planar_eigenvalues", "",
-    `f = ${f}`, state.sigma > 0 ? `g = ss.GaussianOracle(f, ${float(state.sigma)}, dim=2)` : "g = ss.ExactOracle(f)", `update = ${updateOf(state, facts, state.method)}`,
-    `algorithm = ss.optimizer(update, g, ${float(state.eta)})`,
-    `sde = ss.subcycle(ss.${SCHEMES[state.integrator]}(${sdeOf(state, facts)}, ${h}), ${state.substeps})`,
-    `box = ${state.absorb ? `(${left}, ${right}, ${bottom}, ${top})` : "None"}  # left, right, bottom, top`,
+    `f = ${f}`, state.sigma > 0 ? `g = ss.GaussianOracle(f, ${float(state.sigma)}, dim=2)` : "g = ss.ExactOracle(f)",
+    `box = ${state.absorb ? `(${left}, ${right}, ${bottom}, ${top})` : "None"}  # left, right, bottom, top`, ...kernelLines(state, facts),
     `watched = {"f": f, "x[0]": ss.coordinate(0), "x[1]": ss.coordinate(1)${watchedOf(state, reference)}}`,
-    `for seed, kernel in enumerate((algorithm, sde), start=${state.seed}):`,
-    `    run = ss.simulate(Stopped(kernel, box), ${start}, steps=${steps}, n=${state.n}, seed=seed, save_every=${saveEvery(state)},`,
+    `for seed, kernel in enumerate(kernels, start=${state.seed}):`,
+    `    run = ss.simulate(kernel, ${start}, steps=${steps}, n=${state.n}, seed=seed, save_every=${saveEvery(state)},`,
     `                      observables=watched, internals={"inside": lambda s: s[2]})`,
     `    print(kernel.name, *(f"{name} = {run.estimate(name)[-1]}" for name in (*watched, "inside")), sep="  ")`, "",
   ].join("\n");

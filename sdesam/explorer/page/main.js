@@ -76,20 +76,29 @@ export class Screen extends Clock {
   // A change of some entries; what needs another science opens it, what needs a new start restarts.
   set(changes) {
     const next = { ...this.state, ...changes };
+    if (next.horizon / next.eta > this.schema.mostSteps) {
+      next.horizon = +(next.eta * this.schema.mostSteps).toPrecision(12);
+      this.note(`horizon / eta is over ${this.schema.mostSteps} steps; the horizon ${short(next.horizon)} is used.`);
+    }
+    if (changes.method && this.switched) {
+      Object.assign(next, { switch_at: 0, switch_to: "" }); // chosen by hand after the switch: it stays
+      this.switched = false;
+    }
     if (changes.landscape) {
       this.panel.forget();
       return this.open({ ...next, ...this.schema.startOf(changes.landscape), model: "theory" }).then(() => this.changed());
     }
     if (!this.science.models[next.method]) return this.open({ ...next, model: "theory" }, { keepPins: true }).then(() => this.changed());
     if (!this.science.models[next.method][next.model]) next.model = "theory";
+    const anew = next.horizon !== this.state.horizon || Object.keys(changes).some((key) => RESTART.includes(key));
     this.state = next;
     this.check = null;
-    if (Object.keys(changes).some((key) => RESTART.includes(key))) {
+    if (anew) {
       this.rethink();
       this.restart();
     } else {
       this.rethink();
-      this.pair.apply(this.state);
+      this.follow();
     }
     this.panel.show();
     this.changed();
@@ -117,7 +126,7 @@ export class Screen extends Clock {
     const quadratic = kind && ["saddle", "rotated-saddle", "quadratic"].includes(state.landscape);
     this.spread = quadratic ? spreadCurve(science, state, this.reference, kind, Math.min(4000, Math.ceil(state.horizon / state.eta))) : [];
     const key = JSON.stringify([PHASE_KEYS.map((k) => state[k]), state.parameters]);
-    if (key !== this.phaseKey || !(state.eta > this.phase.slow && state.eta < this.phase.fast && state.rho < this.phase.top)) {
+    if (key !== this.phaseKey || !this.phase.holds(state)) {
       this.phaseKey = key;
       this.phase = new PhaseMap(science, state, this.reference, this.theory);
     } else Object.assign(this.phase, { state: { ...this.phase.state, eta: state.eta, rho: state.rho } });

@@ -23,17 +23,24 @@ export function short(v, digits = 3) {
 // A mean with the digits that its standard error leaves, three at least.
 export function meanText({ mean, error }) {
   const size = Math.abs(mean);
-  if (!(error > 0 && size > error && size >= 1e-4 && size < 1e5)) return short(mean);
+  if (!(error > 1e-12 * size && size > error && size >= 1e-4 && size < 1e5)) return short(mean);
   return mean.toPrecision(Math.min(8, Math.max(3, Math.floor(Math.log10(size)) - Math.floor(Math.log10(error)) + 2)));
 }
 
-// Texts of ticks, with as many digits as tell them apart.
+// Texts of ticks, with as many digits as tell them apart; powers of ten where that is shorter than a long row of zeros.
 export function tickTexts(values) {
-  for (let digits = 3; digits < 7; digits++) {
-    const texts = values.map((v) => short(v, digits));
-    if (new Set(texts).size === texts.length) return texts;
+  let texts;
+  for (let digits = 3; digits <= 7; digits++) {
+    texts = values.map((v) => narrow(v, short(v, digits), digits));
+    if (new Set(texts).size === texts.length) break;
   }
-  return values.map((v) => short(v, 7));
+  return texts;
+}
+
+const MOST_LETTERS = 7;
+function narrow(v, text, digits) {
+  const power = (+v.toPrecision(digits)).toExponential().replace("e+", "e");
+  return text.length > MOST_LETTERS && power.length < text.length ? power : text;
 }
 
 // A canvas with the resolution of the screen; coordinates are CSS pixels.

@@ -1,18 +1,20 @@
 // Builds the page's elements and keeps them true to the state.
-import { POSITIONS, banner, button, calm, choice, el, slider, toggle } from "./controls.js";
+import { POSITIONS, banner, button, calm, choice, el, several, slider, toggle } from "./controls.js";
 import { ALGORITHM, MODEL } from "./ensemble.js";
 import { Outlet } from "./outlet.js";
 import { meanText, short } from "./paint.js";
 import { countsOf } from "./plots.js";
-import { warningsOf } from "./state.js";
+import { isBox, warningsOf } from "./state.js";
+import { followTheme } from "./theme.js";
 
 const CONSISTENT = 4; // standard errors
 const NAMES = { sgd: "SGD", sam: "SAM", usam: "USAM", dnsam: "DNSAM", "dnsam-full-numerator": "DNSAM, full numerator", "unified-sam": "Unified SAM" };
 const MODELS = { theory: "its SDE", "as-printed": "SDE, printed covariance", sgd: "SGD’s SDE" };
 const QUANTITIES = { distance: "distance", sharpness: "sharpness", "x[0]": "x[0]", "x[1]": "x[1]" };
+const EDGES = ["left", "right", "bottom", "top"];
 const SUMMARY_EVERY = 4000; // ms between spoken summaries
 const HELP = [
-  ["Click a map", "start there"], ["Drag a map", "start as a Gaussian cloud"], ["Drag a handle of the box", "where particles leave"], ["Hover a map", "descent arrow, and the ascent of length rho"],
+  ["Click a map", "start there"], ["Drag a map", "start as a Gaussian cloud"], ["Drag a handle of the box", "where particles leave; “exit box” beside the maps has the same in numbers"], ["Arrow keys in a number of the box", "move that edge, with shift further"], ["Hover a map", "descent arrow, and the ascent of length rho"],
   ["Arrow keys on a map", "move the start, with shift further"], ["Click the phase map", "go to that (η, ρ)"], ["space", "play or pause"], [".", "one step"], ["r", "restart"], ["p", "pin the curves, or let them go"], ["s", "copy the link"], ["?", "this help"],
 ];
 
@@ -38,7 +40,7 @@ export class Panel extends Outlet {
     this.keys();
     new ResizeObserver(() => (screen.dirty = true)).observe(screen.root);
     new IntersectionObserver((seen) => (screen.unseen = !seen.at(-1).isIntersecting)).observe(screen.root); // scrolled away: no work
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (screen.dirty = true));
+    this.leave = followTheme(screen.root, () => (screen.dirty = true));
   }
 
   cell(name, words) {
@@ -74,6 +76,7 @@ export class Panel extends Outlet {
       quantity: choice({ text: "First plot", options: Object.entries(QUANTITIES), value: state.quantity, set: set("quantity") }),
       shared: toggle({ text: "shared noise", value: state.shared, set: set("shared") }),
       absorb: toggle({ text: "absorb at the box", value: state.absorb, set: set("absorb") }),
+      box: several({ text: "exit box", names: EDGES, words: "left < right, bottom < top, within ±20", value: state.box, good: isBox, set: set("box"), size: () => 2 * science.facts.view }),
     };
     const line = (name, text, log, reach) => (this.shown[name] = slider({ name, text, range: schema.ranges[name], reach, log, value: state[name], set: set(name), id }));
     const numbers = [line("eta", "η learning rate", true), line("rho", "ρ ascent radius", true), line("sigma", "σ gradient noise", true)];
@@ -83,7 +86,7 @@ export class Panel extends Outlet {
     this.pinButton = button("Pin", () => screen.pin(), { "aria-pressed": "false" });
     const run = el("div", { class: "buttons" }, [this.playButton, button("Step", () => (screen.play(false), screen.step())), button("Restart", () => screen.restart(), { title: "Restart (r)" }), this.pinButton]);
     const slow = toggle({ text: "slow motion: SAM’s half-steps", value: screen.slow, set: (on) => Object.assign(screen, { slow: on, ascent: null, dirty: true }) });
-    const fold = el("details", { class: "more" }, [el("summary", {}, "Particles, scheme, noise"), ...others.map((s) => s.node), this.shown.integrator.node, this.shown.shared.node, this.shown.absorb.node, slow.node]);
+    const fold = el("details", { class: "more" }, [el("summary", {}, "Particles, scheme, noise, box"), ...others.map((s) => s.node), this.shown.integrator.node, this.shown.shared.node, this.shown.absorb.node, this.shown.box.node, slow.node]);
     fold.open = this.controls.querySelector("details")?.open ?? (screen.root.getBoundingClientRect().width >= 1100 && innerHeight >= 900);
     this.notes = el("div", { class: "notes" });
     this.controls.replaceChildren(run, ...[...numbers, ...parameters].map((s) => s.node), this.shown.model.node, this.shown.quantity.node, fold, this.notes);
@@ -154,10 +157,10 @@ export class Panel extends Outlet {
     const method = pair.state.method, name = NAMES[method] || method;
     this.titles[ALGORITHM].replaceChildren(el("b", {}, `Algorithm ${name}`), ` k = ${pair.k}${switched ? ", switched" : ""}`);
     this.titles[MODEL].replaceChildren(el("b", {}, "SDE model"), ` t = ${short(pair.t, 4)}${state.model === "theory" ? "" : `, ${MODELS[state.model]}`}`);
-    const pm = (e) => `${meanText(e)} ± ${short(e.error, 2)}`;
+    const pm = (e) => (v.quiet || !Number.isFinite(e.mean) ? short(e.mean, 5) : `${meanText(e)} ± ${short(e.error, 2)}`);
     this.sentence.replaceChildren(
       el("span", { class: "algorithm" }, `algorithm ${pm(v.a)}`), " ", el("span", { class: "model" }, `SDE ${pm(v.b)}`), " ",
-      `difference ${short(Math.abs(v.gap) < 1e-12 ? 0 : v.gap)}, z = ${short(v.z, 2)}: `, el("b", { class: this.word(v).replace(/\W.*/, "") }, this.word(v)),
+      `difference ${short(Math.abs(v.gap) < 1e-12 ? 0 : v.gap)}${v.quiet ? "; " : `, z = ${short(v.z, 2)}: `}`, el("b", { class: this.word(v).replace(/\W.*/, "") }, this.word(v)),
     );
     const inside = (100 * censored) / (2 * state.n);
     this.counts.textContent = `${state.absorb ? `still inside ${short(inside, 2)} %` : ""}${diverged ? `  diverged: ${diverged}` : ""}`;
@@ -170,6 +173,7 @@ export class Panel extends Outlet {
 
   word(v) {
     if (!Number.isFinite(v.gap) || !(v.a.n > 1)) return "undecided: nothing left to average";
+    if (v.quiet) return "without noise: one path each";
     if (v.heavy) return "undecided: heavy tails";
     return v.z <= CONSISTENT ? "consistent" : "differ";
   }

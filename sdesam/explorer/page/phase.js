@@ -6,6 +6,7 @@ import { meanExit } from "./theory.js";
 
 const COLUMNS = 12, ROWS = 12, PARTICLES = 48, PASSES = 4;
 const BORDER = { left: 40, right: 10, top: 26, bottom: 46 };
+const MARKS = [-4, -3, -2, -1, 0].flatMap((k) => [1, 2, 5].map((m) => +`${m}e${k}`)), MARK_WIDTH = 38; // pixels
 const STOPS = [[13, 39, 84], [66, 84, 111], [122, 126, 125], [180, 167, 111], [250, 226, 84]]; // dark to light, safe for colour-blind eyes
 
 export class PhaseMap {
@@ -18,7 +19,7 @@ export class PhaseMap {
     Object.assign(this, { top, slow, fast });
     this.sums = new Float64Array(COLUMNS * ROWS);
     this.counts = new Float64Array(COLUMNS * ROWS);
-    this.order = Array.from({ length: COLUMNS * ROWS }, (_, k) => (k * 89) % (COLUMNS * ROWS));
+    this.order = placesByCost(this.etas);
     this.next = 0;
     this.lines = null;
   }
@@ -30,9 +31,9 @@ export class PhaseMap {
       this.lines = this.theoryLine();
       changed = true;
     }
-    while (this.next < PASSES * this.order.length && performance.now() < deadline) {
-      const place = this.order[this.next % this.order.length];
-      this.cell ||= new Cell(this.science, this.state, this.reference.x, this.etas[place % COLUMNS], this.rhos[Math.floor(place / COLUMNS)], PARTICLES, this.state.seed + 10 + Math.floor(this.next / this.order.length));
+    while (!this.done && performance.now() < deadline) {
+      const [pass, place] = this.order[this.next];
+      this.cell ||= new Cell(this.science, this.state, this.reference.x, this.etas[place % COLUMNS], this.rhos[Math.floor(place / COLUMNS)], PARTICLES, this.state.seed + 10 + pass);
       if (!this.cell.advance(deadline)) break;
       this.sums[place] += this.cell.fraction;
       this.counts[place]++;
@@ -43,8 +44,13 @@ export class PhaseMap {
     return changed;
   }
 
+  // Whether a state lies on this map.
+  holds({ eta, rho }) {
+    return eta > this.slow && eta <= this.fast && rho <= this.top;
+  }
+
   get done() {
-    return this.next >= PASSES * this.order.length;
+    return this.next >= this.order.length;
   }
 
   // Where theory's mean exit time is the horizon.
@@ -96,7 +102,12 @@ export class PhaseMap {
 
   drawAxes(ctx, width, height, colors) {
     const { h, w, to } = this.frame(width, height);
-    for (const eta of [0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]) if (eta > this.slow && eta < this.fast) label(ctx, short(eta), to(Math.log(eta), 0)[0], BORDER.top + h + 11, { color: colors.muted, align: "center" });
+    let last = -Infinity;
+    for (const eta of MARKS.filter((eta) => eta > this.slow && eta < this.fast)) {
+      const [at] = to(Math.log(eta), 0);
+      if (at - last < MARK_WIDTH) continue;
+      label(ctx, short(eta), (last = at), BORDER.top + h + 11, { color: colors.muted, align: "center" });
+    }
     for (let k = 0; k <= 4; k++) label(ctx, short((this.top * k) / 4, 2), BORDER.left - 5, to(0, (this.top * k) / 4)[1], { color: colors.muted, align: "right" });
     label(ctx, "η", BORDER.left + w + 2, BORDER.top + h + 11, { color: colors.muted });
     label(ctx, "ρ", BORDER.left - 14, 12, { color: colors.muted });
@@ -109,6 +120,13 @@ export class PhaseMap {
     label(ctx, "1", x + 86, y, { color: colors.muted });
     label(ctx, this.lines?.length ? width < 250 ? "– theory" : "line: theory" : this.done ? "" : "filling …", x + 102, y, { color: colors.muted });
   }
+}
+
+// [pass, cell] in the order of their cost: a cell takes horizon / eta steps, and slow columns must not keep fast ones waiting.
+function placesByCost(etas) {
+  const count = COLUMNS * ROWS, all = Array.from({ length: PASSES * count }, (_, k) => [Math.floor(k / count), (k * 89) % count]);
+  const cost = ([pass, place]) => (pass + 1) / etas[place % COLUMNS];
+  return all.sort((a, b) => cost(a) - cost(b));
 }
 
 // The escaped fraction of a small cloud by the horizon, for the phase map; `advance` runs until `deadline`.

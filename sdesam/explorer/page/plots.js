@@ -56,7 +56,7 @@ export function drawPlot(ctx, width, height, spec, colors) {
     line(ctx, [[MARGIN.left, Y(v)], [MARGIN.left + w, Y(v)]], { color: colors.grid, width: 1 });
     label(ctx, texts[k], MARGIN.left - 6, Y(v), { color: colors.muted, align: "right" });
   });
-  for (const t of ticks(0, spec.horizon, 6)) label(ctx, short(t), X(t), MARGIN.top + h + 11, { color: colors.muted, align: "center" });
+  for (const t of ticks(0, spec.horizon, 6)) label(ctx, short(t), Math.min(X(t), width - 2 - (WIDE / 2) * short(t).length), MARGIN.top + h + 11, { color: colors.muted, align: "center" });
   label(ctx, "time t = kη", MARGIN.left + w / 2, height - 6, { color: colors.muted, align: "center" });
   label(ctx, spec.title, MARGIN.left, 12, { color: colors.ink, font: "600 12.5px system-ui, sans-serif" });
   drawCurves(ctx, spec, X, Y, { left: MARGIN.left, right: MARGIN.left + w, top: MARGIN.top, bottom: MARGIN.top + h }, colors);
@@ -118,7 +118,7 @@ export function plotsOf(pair, { state, theory, spread, reference, pins, check, c
   const { censored, diverged } = countsOf(pair);
   const quantity = { horizon, title: state.quantity === "distance" ? `distance to the ${reference.kind}, rms` : TITLES[state.quantity], curves: both("quantity") };
   if (spread.length && state.quantity === "distance") quantity.curves.push({ t: spread.map((v) => v[0]), value: spread.map((v) => v[1]), color: colors.theory, dash: [2, 3], width: 1.8, theory: true });
-  if (spread.length && state.quantity === "distance") quantity.aside = "dotted: linear theory";
+  if (spread.length > 1 && state.quantity === "distance") quantity.aside = "dotted: linear theory";
   const survival = { horizon, title: "still inside the box", curves: both("inside"), fixed: [0, 1.04], note: state.absorb ? `censored ${Math.round((100 * censored) / (2 * n))} %` : "the box absorbs nothing now", vertical: [] };
   const exits = state.absorb ? theory.exit : NaN;
   if (exits <= horizon) survival.vertical.push({ at: theory.exit, color: colors.theory, text: `theory: mean exit ${short(theory.exit)}`, brief: `theory ${short(theory.exit)}` });

@@ -14,11 +14,12 @@ function numberOf(name, text, [low, high, whole], old) {
   return inside === value ? [value, null] : [inside, `${name} = ${shorten(text)} is outside ${format(low)} … ${format(high)}; ${format(inside)} is used.`];
 }
 
+const near = (list, count) => list.length === count && list.every((v) => Number.isFinite(v) && Math.abs(v) <= BOUND);
+export const isBox = (list) => near(list, 4) && list[0] < list[1] && list[2] < list[3];
+
 function listOf(name, text, old) {
   const parts = text.split(",").map((v) => (v.trim() === "" ? NaN : Number(v)));
-  const good = parts.length === old.length && parts.every((v) => Number.isFinite(v) && Math.abs(v) <= BOUND);
-  const ordered = name !== "box" || (parts[0] < parts[1] && parts[2] < parts[3]);
-  return good && ordered ? [parts, null] : [old, `${name} = “${shorten(text)}” is not ${old.length} numbers within ±${BOUND}${name === "box" ? " in order" : ""}; ${format(old)} is kept.`];
+  return (name === "box" ? isBox(parts) : near(parts, old.length)) ? [parts, null] : [old, `${name} = “${shorten(text)}” is not ${old.length} numbers within ±${BOUND}${name === "box" ? " in order" : ""}; ${format(old)} is kept.`];
 }
 
 // An address fragment over the defaults (nothing: the page's first state): { state, notes }.  Never throws; a note is one
