@@ -6,7 +6,8 @@ import numpy as np
 
 import sdesam as ss
 from sdesam.experiments import Recall, Verdict
-from sdesam.validation_figures import draw, judged
+from sdesam.validation_figures import draw
+from sdesam.validation_rows import judged
 from sdesam.validation_tasks import Config, results
 
 ID = "F1"
