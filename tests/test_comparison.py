@@ -11,7 +11,7 @@ import sdesam as ss
 from sdesam.candidates import MODELS, lean, partial_sde
 from sdesam.comparison import apart, beside
 from sdesam.datasets import tanh_network_data
-from sdesam.metrics import AGAIN, Comparison, gradient_and_radius, metric
+from sdesam.metrics import AGAIN, Comparison, gradient_and_radius, metric, settling
 from sdesam.stability import largest_curvature, stability
 from sdesam.theory import model_of
 from sdesam.variants import stratified, variants
@@ -107,6 +107,37 @@ def test_intervals_cover_the_metric_at_all_steps():
         naive += value > 0.21 / 2
     assert covered >= 360 - 3 * (400 * 0.09) ** 0.5
     assert naive > 250  # the maximum alone is biased up
+
+
+def planted_pair(n, first=0.10, second=0.12, spread=1.0):
+    """Errors of two models and the scale they are measured in, at five looks, as n replicates would know them."""
+    flat, stderr = np.ones(6), np.full(6, spread / n**0.5)
+    one, other = (ss.Estimate(np.r_[0.0, np.full(5, e)], stderr, np.full(6, n), "Monte Carlo") for e in (first, second))
+    return one, other, ss.Estimate(flat, np.zeros(6), np.full(6, n), "Monte Carlo")
+
+
+@pytest.mark.parametrize("share", [1.0, 0.9])
+def test_the_replicates_that_settle_a_row_do_settle_it(share):
+    """With a tenth more than it says the intervals are apart, with a fifth fewer they are not."""
+
+    def apart_at(n):
+        one, other, scale = planted_pair(n, second=0.12 / share)
+        a, b = (metric(e, scale, 0.999) for e in (one, other))
+        return a[2] < share * b[1]
+
+    said = settling(*planted_pair(100_000, second=0.12 / share), 0.999, share)
+    assert said.startswith("about ")
+    needed = int(said.split()[1].replace(",", ""))
+    assert needed > 100_000
+    assert apart_at(int(1.1 * needed))
+    assert not apart_at(int(0.8 * needed))
+
+
+def test_a_gap_within_the_noise_gives_a_lower_bound_and_none_gives_no_promise():
+    assert settling(*planted_pair(1000, second=0.1001), 0.999).startswith("more than ")
+    assert "the intervals are apart" in settling(*planted_pair(1000, second=2.0), 0.999)
+    few = settling(*planted_pair(1000, second=0.1), 0.999)
+    assert int(few.split()[2].replace(",", "")) > 1000
 
 
 # ----------------------------------------------------------------- minibatches
