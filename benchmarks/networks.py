@@ -14,7 +14,7 @@ from functools import partial
 import torch
 
 import sdesam as ss
-from sdesam.comparison import partial_sde
+from sdesam.candidates import partial_sde
 from sdesam.datasets import iris_linear_network
 from sdesam.variants import variants
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-import torch
 
 import sdesam as ss
+from sdesam.devices import chosen
 from sdesam.experiments import Recall, Verdict, flipped, judge, packed, trusted, unpacked
-from sdesam.metrics import gradient_and_radius, metric
+from sdesam.metrics import gradient_and_radius, metric, settling
 from sdesam.plotting import COLOURS, new_figure
 from sdesam.theory import model_of
 from sdesam.theory.monzio_compagnoni2023.at_run_time import effective_rho
-from sdesam.validation_tasks import task
+from sdesam.validation_tasks import start, task
 
 ID = "F5"
 TITLE = "Which SDE is the better proxy of SAM: DNSAM's or USAM's"
@@ -41,6 +41,7 @@ class Config:
     n: int = 128
     seed: int = 0
     problem_seed: int = 42
+    device: str = field(default_factory=chosen)
 
 
 SMOKE = Config(ratios=(10.0, 0.1), steps=4, save_every=1, n=16)
@@ -57,7 +58,8 @@ def run(c: Config, recall: Recall) -> dict[str, np.ndarray]:
 def proxies(c: Config, name: str, ratio: float) -> dict[str, np.ndarray]:
     """SAM and five SDEs on one path, at the sigma that gives the ratio at the start."""
     f, x0 = task(name, c.problem_seed)
-    d, length = len(x0), float(ss.norm(ss.grad(f)(torch.tensor(x0, dtype=torch.float64))))
+    x = start(x0, c.device)
+    d, length = len(x0), float(ss.norm(ss.grad(f)(x)))
     sigma = length / (ratio * d**0.5)
     g = ss.GaussianOracle(f, sigma, dim=d)
     usam, dnsam = partial(ss.usam, rho=c.rho), partial(ss.dnsam, rho=c.rho)
@@ -71,7 +73,7 @@ def proxies(c: Config, name: str, ratio: float) -> dict[str, np.ndarray]:
     observables = {"g1": ss.of_member(phi, 0), "ratio": lambda x: ss.norm(slope(x[..., 0, :])) / (sigma * d**0.5)}
     observables |= {model: ss.difference(phi, 0, i) for i, model in enumerate(sdes, 1)}
     moments = ss.simulate(
-        ss.coupled(ss.optimizer(partial(ss.sam, rho=c.rho), g, c.eta), *fine), list(x0), steps=c.steps,
+        ss.coupled(ss.optimizer(partial(ss.sam, rho=c.rho), g, c.eta), *fine), x, steps=c.steps,
         save_every=c.save_every, observables=observables, n=c.n, seed=c.seed,
     )  # fmt: skip
     found = {f"{name}/{ratio:g}/{key}": packed(moments.estimate(key)) for key in moments.names}
@@ -136,6 +138,16 @@ def safe(r: dict[str, np.ndarray], c: Config, name: str, ratio: float, *models: 
     )
 
 
+def unsettled(r: dict[str, np.ndarray], c: Config, name: str, ratio: float, first: str, *others: str) -> str:
+    """How many replicates would part the intervals that are not apart."""
+    e = {m: unpacked(r[f"{name}/{ratio:g}/{m}"], c.n) for m in (first, *others, "g1")}
+    return "".join(
+        f"; against {m}: {settling(e[first], e[m], e['g1'], LEVEL)}"
+        for m in others
+        if nearer(r, c, name, ratio, first, m) is None or not safe(r, c, name, ratio, first, m)
+    )
+
+
 def gradients(r: dict[str, np.ndarray], c: Config, name: str) -> Verdict:
     claim, ratio = f"F5-{name.lower()}-gradient-regime", max(c.ratios)
     return Verdict(
@@ -144,7 +156,9 @@ def gradients(r: dict[str, np.ndarray], c: Config, name: str) -> Verdict:
         source="Monzio Compagnoni et al. 2023, recalled; the regime derived",
         criterion=f"|∇f(x₀)|/(σ√d) = {ratio:g}: simultaneous 99.9 % interval of DNSAM's error of g₁ below both of USAM's",
         paper_value="none given",
-        observed=shown(r, c, name, ratio) + f" (n = {c.n})",
+        observed=shown(r, c, name, ratio)
+        + f" (n = {c.n})"
+        + unsettled(r, c, name, ratio, "DNSAM", "USAM", "USAM, ρA/σ"),
         rejects="DNSAM's SDE with the sign of ρ turned",
         verdict=judge(
             [nearer(r, c, name, ratio, "DNSAM", other) for other in ("USAM", "USAM, ρA/σ")],
@@ -166,7 +180,7 @@ def noise(r: dict[str, np.ndarray], c: Config, name: str) -> Verdict:
         source="derived for this project",
         criterion=f"|∇f(x₀)|/(σ√d) = {ratio:g}: simultaneous 99.9 % interval of its error of g₁ below DNSAM's",
         paper_value="none given",
-        observed=shown(r, c, name, ratio) + f" (n = {c.n})",
+        observed=shown(r, c, name, ratio) + f" (n = {c.n})" + unsettled(r, c, name, ratio, "USAM, ρA/σ", "DNSAM"),
         rejects=f"the same comparison at ratio {max(c.ratios):g}",
         verdict=judge(
             [nearer(r, c, name, ratio, "USAM, ρA/σ", "DNSAM")],

@@ -211,6 +211,7 @@ def repro(
     fresh: bool = False,
     report: bool = False,
     jobs: int | None = None,
+    device: str = "cpu",
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Run the experiments (all, or those named), write figures/ and paper_repro.md, and print the verdicts.
@@ -229,6 +230,9 @@ def repro(
         only rebuild paper_repro.md from figures/*.json
     jobs
         experiments run side by side; by default one per core
+    device
+        torch device, for example cuda, of the experiments that can compute elsewhere (F1 to F5); without ids only
+        these run
     as_json
         print one JSON document
     """
@@ -243,7 +247,7 @@ def repro(
         print(list_claims(repository, as_json=as_json))
         return
     try:
-        print(reproduce(repository, ids, smoke=smoke, jobs=jobs, as_json=as_json, fresh=fresh))
+        print(reproduce(repository, ids, smoke=smoke, jobs=jobs, as_json=as_json, fresh=fresh, device=device))
     except (ExperimentFailed, VerdictChanged) as failure:
         raise Failed(str(failure)) from failure
 

@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch import Tensor
-
-from .calculus import Scalar
+from .candidates import MODELS, Nodes, Rows, Update, partial_sde, rows_of, whole_sde
 from .controls import antithetic
 from .ensembles import DivergenceWarning, Points, simulate
 from .integrators import small_noise_srk
@@ -25,68 +22,13 @@ from .kernels import Kernel, coupled, optimizer, subcycle
 from .metrics import AGAIN, Comparison, minus
 from .minibatch import MinibatchOracle
 from .observables import Observable
-from .oracles import Oracle, is_additive
-from .sde import SDE, LinearMap
+from .oracles import Oracle
+from .sde import SDE
 from .statistics import Moments
-from .theory import model_of
-from .theory.monzio_compagnoni2023 import sgd_sde
 from .validation import require_count
 from .variants import stratified, variants
 
-__all__ = ["MODELS", "apart", "beside", "partial_sde"]
-
-MODELS = {"own": (1.0, 1.0), "drift only": (1.0, 0.0), "SGD": (0.0, 1.0)}  # name -> (c, share), see ``partial_sde``
-Update = Callable[..., Tensor]
-Nodes = tuple[Any, Tensor] | None
-
-
-# ----------------------------------------------------------------- the models
-def partial_sde(update: Update, g: Oracle, eta: float, rho: Scalar, share: Scalar, *, nodes: Nodes = None) -> SDE:
-    """The method's drift at radius rho, with the map B_SGD + share·(B_own − B_SGD).
-
-    (rho, 1) is its own SDE, (rho, 0) its drift with the noise of SGD ("drift only" in the paper), and rho = 0 that of
-    SGD.  Both maps act on the same normals, so the three run as rows of one batch on one path.
-    """
-    own, plain = model_of(partial(update, rho=rho), g, eta, nodes=nodes), sgd_sde(g, eta=eta, nodes=nodes)
-
-    def coefficients(x: Tensor) -> tuple[Tensor, LinearMap]:
-        drift, noise = own.coefficients(x)
-        assert noise is not None
-
-        def diffusion(dw: Tensor) -> Tensor:
-            simple = _plain_noise(g, plain, x, dw[..., : plain.noise_dim])
-            return simple + share * (noise(dw) - simple)
-
-        return drift, diffusion
-
-    return SDE(coefficients, noise_dim=own.noise_dim, private_dim=own.private_dim, dim=own.dim, row_size=own.row_size)
-
-
-def _plain_noise(g: Oracle, plain: SDE, x: Tensor, dw: Tensor) -> Tensor:
-    if is_additive(g):
-        return -(plain.coefficients.eta**0.5) * g.scatter(x, dw)  # pyright: ignore  # its drift is not needed
-    noise = plain.coefficients(x)[1]
-    assert noise is not None
-    return noise(dw)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The rows of a batch: for every rho and model the index of the optimizer's and of the model's row."""
-
-    optimizer: list[tuple[float]]
-    model: list[tuple[float, float]]
-    at: dict[tuple[float, str], tuple[int, int]]
-
-
-def _rows(rhos: Sequence[float], models: Mapping[str, tuple[float, float]]) -> _Rows:
-    """Equal models share a row: SGD's serves all radii."""
-    wanted = {(rho, name): (c * rho, share if c else 1.0) for rho in rhos for name, (c, share) in models.items()}
-    model = list(dict.fromkeys(wanted.values()))
-    radii = [(rho,) for rho in rhos] + [(rhos[0],)] * (len(model) - len(rhos))
-    model += [model[0]] * (len(radii) - len(model))
-    at = {key: (list(rhos).index(key[0]), model.index(row)) for key, row in wanted.items()}
-    return _Rows(radii, model, at)
+__all__ = ["apart", "beside"]
 
 
 # ----------------------------------------------------------------- the two experiments
@@ -128,7 +70,7 @@ def beside(
     _require(rhos, n, substeps)
 
     def run(rhos: Sequence[float]) -> dict[float, Comparison]:
-        rows = _rows(rhos, models)
+        rows = rows_of(rhos, models)
         chains = variants(lambda rho: optimizer(partial(update, rho=rho), g, eta), rows.optimizer)
         pair = coupled(chains, _integrated(partial(partial_sde, update, g, eta), eta, substeps, rows))
         go = partial(_quiet, x0=x0, steps=steps, n=n, save_every=save_every)
@@ -173,10 +115,10 @@ def apart(
     _require(rhos, min(n, pairs), substeps)
     model = partial(partial_sde, update, g, eta, nodes=nodes)
     if all(share == 1 for _, share in models.values()):
-        model = _whole(update, g, eta, nodes)
+        model = whole_sde(update, g, eta, nodes=nodes)
 
     def run(rhos: Sequence[float]) -> dict[float, Comparison]:
-        rows = _rows(rhos, models)
+        rows = rows_of(rhos, models)
         chains = variants(
             lambda rho: _grouped(optimizer(partial(update, rho=rho), g, eta)), rows.optimizer[: len(rhos)]
         )
@@ -190,11 +132,6 @@ def apart(
     return _one_by_one_if_lost(run, rhos)
 
 
-def _whole(update: Update, g: Oracle, eta: float, nodes: Nodes) -> Callable[[Scalar, Scalar], SDE]:
-    """Own SDEs only: the map of SGD need not be computed."""
-    return lambda rho, share: model_of(partial(update, rho=rho), g, eta, nodes=nodes)
-
-
 def _grouped(kernel: Any) -> Kernel:
     """Dealt minibatches where B divides N, else chains of their own."""
     g = kernel.g
@@ -202,7 +139,7 @@ def _grouped(kernel: Any) -> Kernel:
     return stratified(kernel) if dealt else kernel
 
 
-def _integrated(model: Callable[..., SDE], eta: float, r: int, rows: _Rows) -> Kernel:
+def _integrated(model: Callable[..., SDE], eta: float, r: int, rows: Rows) -> Kernel:
     return subcycle(variants(lambda *row: small_noise_srk(model(*row), eta / r), rows.model), r)
 
 
@@ -223,7 +160,7 @@ def _one_by_one_if_lost(
 
 
 # ----------------------------------------------------------------- observables of a batch, and their estimates
-def _of_pairs(observables: Mapping[str, Observable], rows: _Rows) -> dict[str, Observable]:
+def _of_pairs(observables: Mapping[str, Observable], rows: Rows) -> dict[str, Observable]:
     """Of positions (n, R, 2, d): the optimizer, and its gap to each model."""
     found: dict[str, Observable] = {}
     for name, phi in observables.items():
@@ -256,7 +193,7 @@ def _unpaired(
     again: Moments,
     moved: Moments,
     rho: float,
-    rows: _Rows,
+    rows: Rows,
     phis: Mapping[str, Observable],
     models: Mapping[str, object],
 ) -> Comparison:

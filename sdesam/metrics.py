@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from .landscapes import Landscape
 from .observables import Observable
 from .statistics import Estimate
 
-__all__ = ["AGAIN", "Comparison", "gradient_and_radius", "metric", "minus"]
+__all__ = ["AGAIN", "Comparison", "gradient_and_radius", "metric", "minus", "settling"]
 
 AGAIN = "the optimizer again"
 
@@ -44,6 +45,10 @@ class Comparison:
         (_, low, high), (_, other_low, other_high) = (self.metric(m, phi, level) for m in (first, second))
         return True if high < other_low else False if low > other_high else None
 
+    def settling(self, first: str, second: str, phi: str, level: float = 0.95, share: float = 1.0) -> str:
+        """``settling`` of two models' errors."""
+        return settling(self.errors[first][phi], self.errors[second][phi], self.algorithm[phi], level, share)
+
 
 def metric(error: Estimate, algorithm: Estimate, level: float = 0.95) -> tuple[float, float, float]:
     """max_k |error| over the mean of |E phi(x_k)|, k >= 1, and an interval that holds for all steps at once.
@@ -54,12 +59,35 @@ def metric(error: Estimate, algorithm: Estimate, level: float = 0.95) -> tuple[f
     Source: the quotient is Monzio Compagnoni et al. 2023 (recalled; authors' code), there without an interval.
     """
     e, s = np.abs(np.asarray(error.value))[1:], np.asarray(error.stderr)[1:]
-    freedom = max(int(np.min(np.asarray(error.n))) - 1, 1)
-    q = float(stdtrit(freedom, 1 - (1 - level) / 2 / len(e)))
+    q = _quantile(error, level)
     mean = float(np.abs(np.asarray(algorithm.value))[1:].mean())
     spread = q * float(np.asarray(algorithm.stderr)[1:].mean())
     low, high = max(0.0, float((e - q * s).max())), float((e + q * s).max())
     return float(e.max()) / mean, low / (mean + spread), high / (mean - spread) if mean > spread else float("inf")
+
+
+def _quantile(error: Estimate, level: float) -> float:
+    """Student's at Bonferroni's level for the steps after the start."""
+    freedom, looks = max(int(np.min(np.asarray(error.n))) - 1, 1), len(np.asarray(error.value)) - 1
+    return float(stdtrit(freedom, 1 - (1 - level) / 2 / looks))
+
+
+def settling(first: Estimate, second: Estimate, algorithm: Estimate, level: float, share: float = 1.0) -> str:
+    """How many replicates part the intervals of two metrics, first < share·second or first > share·second, in words.
+
+    Half-widths shrink as 1/√n, so that n·(half/gap)² replicates bring the sum of both down to the measured gap.  Where
+    the gap is below twice its standard error (both added), it is taken at the upper end, and the number is a lower
+    bound.  Heavy tails, which need not shrink so, are not looked at: intervals that are apart are said to be apart.
+    """
+    (a, _, a_high), (b, _, b_high) = (metric(e, algorithm, level) for e in (first, second))
+    n, gap, half = int(np.min(np.asarray(first.n))), abs(share * b - a), a_high - a + share * (b_high - b)
+    if gap >= half:
+        return "the intervals are apart, more replicates would have to show lighter tails"
+    noise = half / _quantile(first, level)
+    needed = n * (half / (gap if gap > 2 * noise else gap + 2 * noise)) ** 2
+    if not math.isfinite(needed):
+        return f"no number can be told from n = {n}"
+    return f"{'about' if gap > 2 * noise else 'more than'} {int(float(f'{needed:.1e}')):,} replicates would settle it"
 
 
 def gradient_and_radius(f: Landscape) -> Observable:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .devices import computing_on, require_device, takes_device
 from .executors import follow_the_driver, stopping
 from .experiments import execute, find_experiments, load, parts_folder, unexpected
 from .report import build_report, read_records
@@ -62,6 +63,18 @@ class Repository:
                 raise ValueError(f"experiment {name!r} is unknown: {nearest(name, every)}")
         return {name: every[name] for name in wanted}
 
+    def scripts_on(self, device: str, ids: Sequence[str]) -> dict[str, Path]:
+        """As ``scripts``; away from the CPU those that take a device, ``ValueError`` for a named one that does not."""
+        scripts = self.scripts(ids)
+        if device == "cpu":
+            return scripts
+        require_device(device)
+        able = {name: path for name, path in scripts.items() if takes_device(load(path).Config)}
+        if ids and len(able) < len(scripts):
+            only = ", ".join(name for name in scripts if name not in able)
+            raise ValueError(f"device must be cpu for {only}, got {device!r}: its Config has no device.")
+        return able
+
     def write_report(self) -> None:
         """Rebuild paper_repro.md from figures/*.json, keeping the prose between its markers."""
         previous = self.report.read_text() if self.report.exists() else ""
@@ -69,12 +82,20 @@ class Repository:
 
 
 def reproduce(
-    repository: Repository, ids: Sequence[str], *, smoke: bool, jobs: int | None, as_json: bool, fresh: bool = False
+    repository: Repository,
+    ids: Sequence[str],
+    *,
+    smoke: bool,
+    jobs: int | None,
+    as_json: bool,
+    fresh: bool = False,
+    device: str = "cpu",
 ) -> str:
     """Run experiments in separate processes and return the verdicts as text or JSON.
 
     Finished parts are kept in results/, so that an interrupted run resumes and an unchanged one only redraws; ``fresh``
-    forgets them first.
+    forgets them first.  On another device than the CPU run the experiments whose Config has a ``device``: it is then in
+    the key of every part, in the record and in the manifest.
 
     A smoke run goes to a temporary folder and its verdicts are not compared: they come from too few replicates.
 
@@ -85,19 +106,20 @@ def reproduce(
     VerdictChanged
         When a verdict of a full run differs from the one on record; everything is written first.
     ValueError
-        For an unknown experiment.
+        For an unknown experiment, a device torch cannot use, or a named experiment that takes no device.
     """
-    scripts = repository.scripts(ids)
+    scripts = repository.scripts_on(device, ids)
     if smoke:
         with tempfile.TemporaryDirectory(prefix="sdesam-smoke-") as folder:
-            records = _run_all(scripts, Path(folder), smoke=True, results=None, jobs=jobs)
+            records = _run_all(scripts, Path(folder), smoke=True, results=None, jobs=jobs, device=device)
         return _verdict_lines(records, as_json=as_json)
     results = repository.root / "results"
     for name in scripts if fresh else ():
         shutil.rmtree(parts_folder(results, scripts[name]), ignore_errors=True)
-    records = _run_all(scripts, repository.figures, smoke=False, results=results, jobs=jobs)
+    records = _run_all(scripts, repository.figures, smoke=False, results=results, jobs=jobs, device=device)
     (results / "manifest.json").write_text(
         json.dumps({"finished": time.ctime(), "host": os.uname().nodename if hasattr(os, "uname") else "",
+                    "device": device,
                     "seconds": {r["id"]: round(r["seconds"], 1) for r in records}}, indent=1)
     )  # fmt: skip
     repository.write_report()
@@ -134,17 +156,14 @@ def list_claims(repository: Repository, *, as_json: bool) -> str:
 
 
 def _run_all(
-    scripts: dict[str, Path], folder: Path, *, smoke: bool, results: Path | None, jobs: int | None
+    scripts: dict[str, Path], folder: Path, *, smoke: bool, results: Path | None, jobs: int | None, device: str
 ) -> list[dict[str, Any]]:
     workers = min(len(scripts), jobs or os.cpu_count() or 1)
     longest_first = sorted(scripts.values(), key=lambda path: -load(path).MINUTES)
     began = time.perf_counter()
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=follow_the_driver) as pool, stopping(pool):
-        futures = [
-            pool.submit(execute, p, folder, smoke=smoke, results_folder=results, expected_hash=source_hash(p))
-            for p in longest_first
-        ]
+        futures = [pool.submit(_execute_on, device, p, folder, smoke, results, source_hash(p)) for p in longest_first]
         records = []
         for path, future in zip(longest_first, futures, strict=True):
             try:
@@ -154,6 +173,13 @@ def _run_all(
                 raise ExperimentFailed(f"{path.name} failed: {type(error).__name__}: {error}") from error
             print(f"{path.stem}: done after {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
     return sorted(records, key=lambda r: r["id"])
+
+
+def _execute_on(
+    device: str, path: Path, folder: Path, smoke: bool, results: Path | None, sources: str
+) -> dict[str, Any]:
+    with computing_on(device):
+        return execute(path, folder, smoke=smoke, results_folder=results, expected_hash=sources)
 
 
 def _verdict_lines(records: Sequence[dict[str, Any]], *, as_json: bool) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from .comparison import MODELS, apart, beside
+from .candidates import MODELS
+from .comparison import apart, beside
 from .kernels import unwrap
 from .metrics import AGAIN, Comparison, gradient_and_radius
 from .minibatch import MinibatchOracle

@@ -6,8 +6,8 @@ minibatches.  Shared by the experiments F1 to F5.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
 import numpy as np
@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from . import updates
-from .comparison import MODELS, apart, beside
+from .candidates import MODELS
+from .comparison import apart, beside
 from .datasets import breast_cancer_network, iris_linear_network, teacher_student
+from .devices import chosen
 from .experiments import Recall, packed, unpacked
 from .landscapes import Landscape, Quadratic
 from .metrics import AGAIN, Comparison, gradient_and_radius
@@ -25,7 +27,7 @@ from .one_step import sampling_error
 from .oracles import GaussianOracle
 from .theory import model_of
 
-__all__ = ["PANELS", "TASKS", "Config", "comparison", "results", "task"]
+__all__ = ["PANELS", "TASKS", "Config", "comparison", "results", "start", "task"]
 
 TASKS = ("quadratic", "Iris", "Breast Cancer", "teacher-student")
 PANELS = ("Iris", "Breast Cancer", "teacher-student", "Iris, batches")
@@ -45,15 +47,16 @@ class Config:
     deep_steps: int = 200  # of the 20-layer student
     save_every: int = 10
     n: int = 32
-    minibatch_eta: float = 0.05
+    minibatch_eta: float = 0.01
     minibatch_rho: float = 0.1
-    minibatch_steps: int = 20
-    minibatch_save_every: int = 2
+    minibatch_steps: int = 100
+    minibatch_save_every: int = 10
     pairs: int = 32
     batch_size: int = 5
     batches: int = 30
     seed: int = 0
     problem_seed: int = 42
+    device: str = field(default_factory=chosen)
 
     @property
     def root(self) -> float:
@@ -72,6 +75,11 @@ def task(name: str, problem_seed: int) -> tuple[Landscape, tuple[float, ...]]:
     rng = np.random.default_rng(problem_seed)
     f, scale = _PROBLEMS[name](rng)
     return f, tuple(scale * rng.standard_normal(f.dim))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def start(x0: Sequence[float], device: str) -> Tensor:
+    """The start (d,) in float64 on the device, where the whole run then is."""
+    return torch.tensor(x0, dtype=torch.float64, device=device)
 
 
 def _random_quadratic(rng: np.random.Generator) -> tuple[Landscape, float]:
@@ -107,8 +115,9 @@ def gaussian(c: Config, name: str, method: str) -> dict[str, np.ndarray]:
     f, x0 = task(name, c.problem_seed)
     steps = c.deep_steps if name == "teacher-student" else c.steps
     found = beside(
-        _update(method), GaussianOracle(f, c.sigma, dim=len(x0)), list(x0), eta=c.eta, rhos=c.rhos, steps=steps, n=c.n,
-        observables={"g1": gradient_and_radius(f), "f": f}, save_every=c.save_every, seed=c.seed, models=PLANTED,
+        _update(method), GaussianOracle(f, c.sigma, dim=len(x0)), start(x0, c.device), eta=c.eta, rhos=c.rhos,
+        steps=steps, observables={"g1": gradient_and_radius(f), "f": f}, n=c.n, save_every=c.save_every, seed=c.seed,
+        models=PLANTED,
     )  # fmt: skip
     return _arrays(name, found)
 
@@ -119,17 +128,16 @@ def minibatches(c: Config, panel: str, method: str) -> dict[str, np.ndarray]:
     B = c.batch_size if panel.endswith("batches") else 1
     g = MinibatchOracle(f, B)  # pyright: ignore[reportArgumentType]
     nodes = None if B == 1 else g.noise.sampled(c.batches, c.seed)
+    x = start(x0, c.device)
     found = apart(
-        _update(method), g, list(x0), eta=c.minibatch_eta, rhos=[c.minibatch_rho], steps=c.minibatch_steps, n=c.n,
-        pairs=c.pairs, observables={"g1": gradient_and_radius(f), "f": f}, save_every=c.minibatch_save_every,
-        seed=c.seed, models=WHOLE, nodes=nodes,
+        _update(method), g, x, eta=c.minibatch_eta, rhos=[c.minibatch_rho], steps=c.minibatch_steps, n=c.n,
+        pairs=c.pairs, observables={"f": f}, save_every=c.minibatch_save_every, seed=c.seed, models=WHOLE, nodes=nodes,
     )  # fmt: skip
     arrays = _arrays(f"minibatch {panel}", found)
     if nodes is not None:
         own = model_of(partial(_update(method), rho=c.minibatch_rho), g, c.minibatch_eta, nodes=nodes)
-        x = torch.tensor(x0, dtype=torch.float64)
         drift = own.coefficients(x)[0]
-        arrays[f"minibatch {panel}/drift error"] = (sampling_error(own, x)[0].norm() / drift.norm()).numpy()
+        arrays[f"minibatch {panel}/drift error"] = (sampling_error(own, x)[0].norm() / drift.norm()).cpu().numpy()
     return arrays
 
 
@@ -146,7 +154,8 @@ def _arrays(name: str, found: dict[float, Comparison]) -> dict[str, np.ndarray]:
 def comparison(r: dict[str, np.ndarray], c: Config, name: str, rho: float) -> Comparison:
     """What ``_arrays`` took apart."""
     n = min(c.n, c.pairs) if name.startswith("minibatch") else c.n
-    models = [m for m in (*PLANTED, AGAIN) if f"{name}/{rho:g}/g1/{m}" in r]
-    errors = {m: {phi: unpacked(r[f"{name}/{rho:g}/{phi}/{m}"], n) for phi in ("g1", "f")} for m in models}
-    algorithm = {phi: unpacked(r[f"{name}/{rho:g}/{phi}"], n) for phi in ("g1", "f")}
+    models = [m for m in (*PLANTED, AGAIN) if f"{name}/{rho:g}/f/{m}" in r]
+    phis = [phi for phi in ("g1", "f") if f"{name}/{rho:g}/{phi}" in r]
+    errors = {m: {phi: unpacked(r[f"{name}/{rho:g}/{phi}/{m}"], n) for phi in phis} for m in models}
+    algorithm = {phi: unpacked(r[f"{name}/{rho:g}/{phi}"], n) for phi in phis}
     return Comparison(r[f"{name}/t"], algorithm, errors, r[f"{name}/{rho:g}/lost"])

@@ -11,48 +11,28 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .kernels import Kernel, Optimizer
+from .kernels import Derived, Kernel, Optimizer
 from .minibatch import MinibatchOracle
-from .noise import Noise, Normal
+from .noise import Normal
 
 __all__ = ["Stratified", "Variants", "stratified", "variants"]
 
 
 @dataclass(frozen=True, eq=False)
-class Variants:
+class Variants(Derived):
     """The kernels ``make(*row)`` for R rows of parameters, on one noise; see ``variants``."""
 
     make: Callable[..., Kernel]
     values: Float[Tensor, "R p"]
 
     @cached_property
-    def first(self) -> Kernel:
+    def kernel(self) -> Kernel:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The kernel of the first row, which stands for all where they agree."""
         return self.make(*self.values[0].tolist())
 
-    @property
-    def noise(self) -> Noise:
-        """The first kernel's."""
-        return self.first.noise
-
-    @property
-    def substeps(self) -> int:
-        """The first kernel's."""
-        return self.first.substeps
-
-    @property
-    def dt(self) -> float:
-        """The first kernel's."""
-        return self.first.dt
-
-    @property
-    def name(self) -> str:
-        """The first kernel's."""
-        return self.first.name
-
     def init(self, x0: Float[Tensor, "n d"]) -> Tensor:
         """The first kernel's state (n, ...), once for every row: (n, R, ...)."""
-        state = self.first.init(x0)
+        state = self.kernel.init(x0)
         return state[:, None].expand(-1, len(self.values), *state.shape[1:]).clone()
 
     def position(self, state: Tensor) -> Tensor:
@@ -86,16 +66,16 @@ def variants(make: Callable[..., Kernel], rows: Sequence[Sequence[float]]) -> Va
     if not rows or len({len(row) for row in rows}) > 1:
         raise ValueError(f"rows must be at least one, all of as many parameters as make takes, got {list(rows)}.")
     found = Variants(make, torch.tensor([[float(v) for v in row] for row in rows], dtype=torch.float64))
-    _ = found.first  # raises what make raises
+    _ = found.kernel  # raises what make raises
     return found
 
 
 # ----------------------------------------------------------------- minibatches dealt out among chains
 @dataclass(frozen=True, eq=False)
-class Stratified:
+class Stratified(Derived):
     """m = N/B chains of an optimizer among which each step deals out all N data; see ``stratified``."""
 
-    optimizer: Optimizer
+    kernel: Optimizer  # pyright: ignore[reportIncompatibleVariableOverride]
     g: MinibatchOracle
 
     @property
@@ -103,24 +83,9 @@ class Stratified:
         """N normals, whose order is the deal."""
         return Normal(self.g.mean.N)
 
-    @property
-    def substeps(self) -> int:
-        """1."""
-        return 1
-
-    @property
-    def dt(self) -> float:
-        """The learning rate."""
-        return self.optimizer.dt
-
-    @property
-    def name(self) -> str:
-        """The optimizer's."""
-        return self.optimizer.name
-
     def init(self, x0: Float[Tensor, "n d"]) -> Float[Tensor, "n m d"]:
         """All chains of a group from one start."""
-        x = self.optimizer.init(x0)
+        x = self.kernel.init(x0)
         return x[:, None].expand(-1, self.g.mean.N // self.g.batch_size, -1).clone()
 
     def position(self, state: Tensor) -> Tensor:
@@ -129,7 +94,7 @@ class Stratified:
 
     def step(self, state: Float[Tensor, "n m d"], z: Float[Tensor, "n N"]) -> Tensor:
         """Every chain takes its hand of the deal; one hand enters both gradients of its step."""
-        return self.optimizer.step(state, self.deal(z))
+        return self.kernel.step(state, self.deal(z))
 
     def deal(self, z: Float[Tensor, "n N"]) -> Int[Tensor, "n m B"]:
         """A uniform permutation of the data, cut into batches."""

@@ -75,12 +75,12 @@ def test_an_update_of_the_users(capsys, file):
 def test_divergence_is_shown_with_its_limit(capsys, file):
     arguments = ["--landscape", f"{file}:steep", "--x0", "1.0", "--method", "usam", "--sigma", "0.1", "--eta", "0.01"]
     code, out, err = call(
-        capsys, *arguments, "--rho", "0.001", "100", "--steps", "20", "--save-every", "20", "--n", "4"
+        capsys, *arguments, "--rho", "0.001", "1e6", "--steps", "10", "--save-every", "10", "--n", "4"
     )
     assert code == 0, err
-    assert "rho = 100: λ = 100 at x0, η·λ(1 + ρ·λ) = 1e+04, beyond 2: expect divergence" in out
+    assert "rho = 1e+06: λ = 100 at x0, η·λ(1 + ρ·λ) = 1e+08, beyond 2: expect divergence" in out
     assert "DIVERGED: 4 replicates non-finite by step" in out
-    assert out.index("DIVERGED") > out.index("rho = 100:")
+    assert out.index("DIVERGED") > out.index("rho = 1e+06:")
 
 
 BAD = {
