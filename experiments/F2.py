@@ -30,6 +30,8 @@ SMOKE = Config(
     minibatch_steps=2,
     minibatch_save_every=1,
     pairs=4,
+    large_n=4,
+    large_pairs=4,
     batches=4,
 )
 RECORD = {

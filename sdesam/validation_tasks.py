@@ -51,7 +51,9 @@ class Config:
     minibatch_rho: float = 0.1
     minibatch_steps: int = 100
     minibatch_save_every: int = 10
-    pairs: int = 32
+    pairs: int = 64  # of paths on minibatches
+    large_n: int = 16  # of Breast Cancer, where each pass takes 569 data; its groups of chains are known far better
+    large_pairs: int = 32
     batch_size: int = 5
     batches: int = 30
     seed: int = 0
@@ -128,10 +130,10 @@ def minibatches(c: Config, panel: str, method: str) -> dict[str, np.ndarray]:
     B = c.batch_size if panel.endswith("batches") else 1
     g = MinibatchOracle(f, B)  # pyright: ignore[reportArgumentType]
     nodes = None if B == 1 else g.noise.sampled(c.batches, c.seed)
-    x = start(x0, c.device)
+    x, (n, pairs) = start(x0, c.device), _counts(c, panel)
     found = apart(
-        _update(method), g, x, eta=c.minibatch_eta, rhos=[c.minibatch_rho], steps=c.minibatch_steps, n=c.n,
-        pairs=c.pairs, observables={"f": f}, save_every=c.minibatch_save_every, seed=c.seed, models=WHOLE, nodes=nodes,
+        _update(method), g, x, eta=c.minibatch_eta, rhos=[c.minibatch_rho], steps=c.minibatch_steps, n=n,
+        pairs=pairs, observables={"f": f}, save_every=c.minibatch_save_every, seed=c.seed, models=WHOLE, nodes=nodes,
     )  # fmt: skip
     arrays = _arrays(f"minibatch {panel}", found)
     if nodes is not None:
@@ -139,6 +141,11 @@ def minibatches(c: Config, panel: str, method: str) -> dict[str, np.ndarray]:
         drift = own.coefficients(x)[0]
         arrays[f"minibatch {panel}/drift error"] = (sampling_error(own, x)[0].norm() / drift.norm()).cpu().numpy()
     return arrays
+
+
+def _counts(c: Config, panel: str) -> tuple[int, int]:
+    """Groups of chains, and pairs of paths."""
+    return (c.large_n, c.large_pairs) if panel == "Breast Cancer" else (c.n, c.pairs)
 
 
 def _arrays(name: str, found: dict[float, Comparison]) -> dict[str, np.ndarray]:
@@ -153,7 +160,7 @@ def _arrays(name: str, found: dict[float, Comparison]) -> dict[str, np.ndarray]:
 
 def comparison(r: dict[str, np.ndarray], c: Config, name: str, rho: float) -> Comparison:
     """What ``_arrays`` took apart."""
-    n = min(c.n, c.pairs) if name.startswith("minibatch") else c.n
+    n = min(_counts(c, name.removeprefix("minibatch "))) if name.startswith("minibatch") else c.n
     models = [m for m in (*PLANTED, AGAIN) if f"{name}/{rho:g}/f/{m}" in r]
     phis = [phi for phi in ("g1", "f") if f"{name}/{rho:g}/{phi}" in r]
     errors = {m: {phi: unpacked(r[f"{name}/{rho:g}/{phi}/{m}"], n) for phi in phis} for m in models}
