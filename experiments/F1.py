@@ -12,7 +12,7 @@ from sdesam.validation_tasks import Config, results
 
 ID = "F1"
 TITLE = "Does the SDE of USAM follow it? Four tasks, against ρ"
-MINUTES = 9.5
+MINUTES = 9.7
 CAPTION = """
 Top, Gaussian gradient noise: the paper's error metric of three models of USAM against ρ (η, √η, 3√η), on one Brownian path with the
 optimizer; bars: 95 %, simultaneous over all steps. Grey: two independent runs of the optimizer itself, n = 32 each, and the upper end of
@@ -37,11 +37,9 @@ SMOKE = Config(
 RECORD = {
     "noise-term": "not reproduced",  # order 1 is blind to the diffusion
     "floor": "in part",  # not on Breast Cancer and the deep student
-    # on minibatches the intervals are far apart, and single pairs of paths carry over half of a variance at some step
-    "minibatch-iris": "inconclusive",
+    # the intervals are far apart, and single pairs of paths carry over half of a variance at some step
     "minibatch-breast-cancer": "inconclusive",
     "minibatch-teacher-student": "inconclusive",
-    "minibatch-iris-batches": "inconclusive",
 }
 
 

@@ -12,7 +12,7 @@ from sdesam.validation_tasks import Config, results
 
 ID = "F2"
 TITLE = "Does the SDE of DNSAM follow it? Four tasks, against ρ"
-MINUTES = 14
+MINUTES = 13.3
 CAPTION = """
 Top, Gaussian gradient noise: the paper's error metric of three models of DNSAM against ρ (η, √η, 3√η), on one Brownian path with the
 optimizer; bars: 95 %, simultaneous over all steps. Grey: two independent runs of the optimizer itself, n = 32 each, and the upper end of
@@ -38,11 +38,9 @@ RECORD = {
     "beyond-root": "inconclusive",  # late on the quadratic DNSAM nears the minimum, where its differences have heavy tails
     "noise-term": "inconclusive",  # on the deep student the two errors are not known to a tenth
     "floor": "in part",  # not on Breast Cancer and the deep student
-    # on minibatches the intervals are far apart, and single pairs of paths carry over half of a variance at some step
-    "minibatch-iris": "inconclusive",
+    # the intervals are far apart, and single pairs of paths carry over half of a variance at some step
     "minibatch-breast-cancer": "inconclusive",
     "minibatch-teacher-student": "inconclusive",
-    "minibatch-iris-batches": "inconclusive",
 }
 
 
