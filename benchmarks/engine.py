@@ -27,6 +27,7 @@ import sdesam as ss
 from sdesam.datasets import tanh_network_data
 from sdesam.engine.compilation import Fused
 from sdesam.engine.cpu import fused_moments
+from sdesam.engine.eager import UNIT
 from sdesam.engine.native import compiled
 from sdesam.engine.printer import module_of
 from sdesam.engine.traced_models import model_of
@@ -87,7 +88,7 @@ def eager(kernel: ss.Kernel, d: int, watched: dict, real: str, n: int, steps: in
 def contenders(name: str, real: str, quick: bool) -> dict[str, tuple[Job, int]]:
     """A job and its path-steps for each column; a library that is not installed has none."""
     kernel, d, watched = kernels()[name]
-    n, few, steps = (2**12, 2**10, 10) if quick else (2**18 // d, 2**14, 64)
+    n, few, steps = (2**12, 2**10, 10) if quick else (max(1, 2**8 // d) * UNIT, 2**14, 64)  # whole units: no padding
     jobs: dict[str, tuple[Job | None, int]] = {
         "fused": (fused(kernel, d, watched, real, n, steps, steps), n * steps),
         "fused, every step": (fused(kernel, d, watched, real, n, steps, 1), n * steps),
