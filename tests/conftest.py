@@ -10,8 +10,8 @@ from jaxtyping import install_import_hook
 
 _PACKAGE = Path(__file__).parents[1] / "sdesam"
 _WRITERS = (
-    "aggregates", "circular", "draws", "formats", "functions", "lanes", "lists", "powers", "printer", "programs",
-    "reductions", "rounding", "rows", "rules", "runtime", "scalars", "trace", "vectors",
+    "aggregates", "circular", "draws", "formats", "functions", "lanes", "lists", "operations", "powers", "printer",
+    "programs", "reductions", "rounding", "rows", "rules", "runtime", "scalars", "vectors", "watcher",
 )  # fmt: skip
 _CHECKED = [f"sdesam.{p.stem}" for p in _PACKAGE.glob("[!_]*") if p.stem != "engine"]
 _CHECKED += [f"sdesam.engine.{p.stem}" for p in (_PACKAGE / "engine").glob("[!_]*.py") if p.stem not in _WRITERS]
@@ -24,6 +24,12 @@ from hypothesis import settings  # noqa: E402
 torch.set_num_threads(1)
 settings.register_profile("suite", derandomize=True, deadline=None, max_examples=40)
 settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True)
+def _same_draws():
+    """A test's own torch.randn is the same in every order and process."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -171,12 +171,13 @@ def test_a_group_has_the_mean_of_the_optimizer_with_less_variance():
 @pytest.mark.parametrize("sampled", [False, True])
 def test_the_lean_model_is_the_model(update, sampled):
     """Drift and map, at several points, over all batches of two and over a sample of them."""
-    g, x = ss.MinibatchOracle(SIX, 2), torch.randn(5, 2, dtype=T)
+    g, x = ss.MinibatchOracle(SIX, 2), torch.randn(100, 2, dtype=T)
     nodes = g.noise.sampled(4, 0) if sampled else None
     full = model_of(partial(update, rho=0.3), g, 0.1, nodes=nodes)
-    dw = torch.randn(5, full.noise_dim, dtype=T)
+    dw = torch.randn(100, full.noise_dim, dtype=T)
     for one, other in zip(at(full, x, dw), at(lean(full), x, dw), strict=True):
-        assert torch.allclose(one, other, rtol=0, atol=64 * torch.finfo(T).eps)
+        size = 1 + other.norm(dim=-1, keepdim=True)  # losses of a network: gradients grow with the point
+        assert bool(((one - other).abs() <= 64 * torch.finfo(T).eps * size).all())
 
 
 def at(sde, x, dw):
