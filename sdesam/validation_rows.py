@@ -8,7 +8,7 @@ import numpy as np
 
 from .experiments import Verdict, judge, trusted
 from .metrics import AGAIN, Comparison
-from .validation_tasks import PANELS, TASKS, Config, comparison
+from .validation_tasks import PANELS, TASKS, Config, comparison, counts
 
 __all__ = ["judged"]
 
@@ -68,7 +68,7 @@ def own_nearer(r: dict[str, np.ndarray], c: Config, method: str, name: str, rho:
         "simultaneous over k, below SGD's",
         paper_value="none given",
         observed=shown(found, ("own", "SGD", AGAIN), phi)
-        + f" (n = {c.n})"
+        + f" ({replicates(c, name)})"
         + extra
         + unsettled({"own against SGD": found}, ("own", "SGD"), phi, [nearer]),
         rejects=f"the sign of ρ turned: {shown(found, ('turned',), phi)}",
@@ -78,6 +78,14 @@ def own_nearer(r: dict[str, np.ndarray], c: Config, method: str, name: str, rho:
             given=False,
         ),
     )
+
+
+def replicates(c: Config, name: str) -> str:
+    """How many there are of what; on minibatches the optimizer and its models run apart."""
+    if not name.startswith("minibatch"):
+        return f"n = {c.n}"
+    n, pairs = counts(c, name.removeprefix("minibatch "))
+    return f"n = {n} runs or groups of chains, {pairs} pairs of paths"
 
 
 def beyond(r: dict[str, np.ndarray], c: Config, method: str) -> tuple[str, dict]:

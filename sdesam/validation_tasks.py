@@ -27,7 +27,7 @@ from .one_step import sampling_error
 from .oracles import GaussianOracle
 from .theory import model_of
 
-__all__ = ["PANELS", "TASKS", "Config", "comparison", "results", "start", "task"]
+__all__ = ["PANELS", "TASKS", "Config", "comparison", "counts", "results", "start", "task"]
 
 TASKS = ("quadratic", "Iris", "Breast Cancer", "teacher-student")
 PANELS = ("Iris", "Breast Cancer", "teacher-student", "Iris, batches")
@@ -130,7 +130,7 @@ def minibatches(c: Config, panel: str, method: str) -> dict[str, np.ndarray]:
     B = c.batch_size if panel.endswith("batches") else 1
     g = MinibatchOracle(f, B)  # pyright: ignore[reportArgumentType]
     nodes = None if B == 1 else g.noise.sampled(c.batches, c.seed)
-    x, (n, pairs) = start(x0, c.device), _counts(c, panel)
+    x, (n, pairs) = start(x0, c.device), counts(c, panel)
     found = apart(
         _update(method), g, x, eta=c.minibatch_eta, rhos=[c.minibatch_rho], steps=c.minibatch_steps, n=n,
         pairs=pairs, observables={"f": f}, save_every=c.minibatch_save_every, seed=c.seed, models=WHOLE, nodes=nodes,
@@ -143,7 +143,7 @@ def minibatches(c: Config, panel: str, method: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _counts(c: Config, panel: str) -> tuple[int, int]:
+def counts(c: Config, panel: str) -> tuple[int, int]:
     """Groups of chains, and pairs of paths."""
     return (c.large_n, c.large_pairs) if panel == "Breast Cancer" else (c.n, c.pairs)
 
@@ -160,7 +160,7 @@ def _arrays(name: str, found: dict[float, Comparison]) -> dict[str, np.ndarray]:
 
 def comparison(r: dict[str, np.ndarray], c: Config, name: str, rho: float) -> Comparison:
     """What ``_arrays`` took apart."""
-    n = min(_counts(c, name.removeprefix("minibatch "))) if name.startswith("minibatch") else c.n
+    n = min(counts(c, name.removeprefix("minibatch "))) if name.startswith("minibatch") else c.n
     models = [m for m in (*PLANTED, AGAIN) if f"{name}/{rho:g}/f/{m}" in r]
     phis = [phi for phi in ("g1", "f") if f"{name}/{rho:g}/{phi}" in r]
     errors = {m: {phi: unpacked(r[f"{name}/{rho:g}/{phi}/{m}"], n) for phi in phis} for m in models}
