@@ -58,8 +58,12 @@ def spread(low, high, count, dtype):
     return np.concatenate([sizes, -sizes, near]).astype(dtype)
 
 
-_TURNS = np.concatenate([  # everywhere, next to multiples of π/2, and far out, where the C library takes over
-    spread(1e-300, 1e22, 1500, float), np.arange(1, 600) * (np.pi / 2), np.arange(1, 400) * 7919 * (np.pi / 2),
+_HARDEST = 6381956970095103 * 2.0**797  # the double nearest to a multiple of π/2, of it 2^-61 (J.-M. Muller, 2006)
+_TURNS = np.concatenate([  # everywhere, next to multiples of π/2, and far out, where the digits of 2/π are needed
+    spread(1e-300, 1.7e308, 1500, float), np.arange(1, 600) * (np.pi / 2), np.arange(1, 400) * 7919 * (np.pi / 2),
+    spread(1e4, 3e38, 500, float), 2.0**30 * (1 + np.arange(-4, 5) * 2.0**-52),
+    2.0**16 * (1 + np.arange(-4, 5) * 2.0**-23),
+    [_HARDEST, -_HARDEST, 1.7976931348623157e308],
 ])  # fmt: skip
 FUNCTIONS = {
     "sin": (torch.sin, mpmath.sin, _TURNS),

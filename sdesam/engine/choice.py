@@ -12,7 +12,7 @@ from torch import Tensor
 from ..kernels import Kernel
 from .compilation import Fused
 from .models import Model
-from .native import cache_folder
+from .native import cache_folder, machine_fuses, machine_name
 from .trace import NotTraceable
 from .traced_models import model_of
 
@@ -70,10 +70,15 @@ def description() -> dict[str, str]:
     """What there is to run on, for ``sdesam info``: engines, the machine that code is made for, the cache."""
     has = llvm.get_host_cpu_features().get
     width = 512 if has("avx512f") else 256 if has("avx2") else 128
+    wide = f", {width}-bit vectors" if machine_name() == llvm.get_host_cpu_name() else ", by $SDESAM_CPU"
     version = ".".join(map(str, llvm.llvm_version_info))
     return {
         "engines": "fused (CPU, float32 and float64), eager (any device)",
-        "code": f"LLVM {version} for {llvm.get_host_cpu_name()}, {width}-bit vectors",
+        "code": f"LLVM {version} for {machine_name()}{wide}",
+        "bits": "those of every processor with fused products"
+        if machine_fuses()
+        else "own, for want of fused products",
+        "ARM": "the same code compiles for it; it was run under an emulator only",
         "threads": str(torch.get_num_threads()),
         "compiled kernels": str(cache_folder()),
     }

@@ -1,13 +1,12 @@
-"""Sine and cosine on vectors: quarter turns, two-part remainders, and the C library far out."""
+"""Sine and cosine on vectors: quarter turns and two-part remainders; far out the remainders of ``turns``."""
 
 from __future__ import annotations
 
 import math
 
-from llvmlite import ir
-
 from .formats import format_of, polynomial
-from .vectors import Vector, call, choose, fma
+from .turns import reduced_where
+from .vectors import Vector, call, choose, fma, product
 
 __all__ = ["cos", "sin"]
 
@@ -25,70 +24,44 @@ _COSINE = {  # (cos(r) − 1 + r²/2)/r⁴ in r²
          2.087675578928741e-09, -1.1470460603480262e-11, 4.745855157258271e-14),
     32: (0.0416666679084301, -0.00138888880610466, 2.480059993104078e-05, -2.730083110691339e-07),
 }  # fmt: skip
-_FAR = {64: 2.0**30, 32: 2.0**16}  # beyond, three parts are too few
+_NEAR = {64: 2.0**30, 32: 2.0**16}  # beyond, three parts are too few
 
 
-def _circular(x: Vector, quarter: int, name: str) -> Vector:
+def _circular(x: Vector, quarter: int) -> Vector:
     """Sin(x + quarter·π/2): x = n π/2 + r + e with a correction e, then roles and signs by n + quarter."""
     x, p = x.plain(), format_of(x)
     shifted = fma(x, 2 / math.pi, p.magic)
-    n, q = shifted - p.magic, shifted.as_bits() + quarter
-    r, e = _less_half_pi(x, n)
-    w = r * r
+    r, e = _less_half_pi(x, shifted - p.magic)
+    far = call("llvm.fabs", x).compare("gt", _NEAR[x.bits])
+    n, r, e = reduced_where(far, x, shifted.as_bits(), r, e)
+    q, w = n + quarter, r * r
     sine = r + fma(r * w, polynomial(w, _SINE[x.bits]), e)
     half = w * 0.5
     top = 1.0 - half
     cosine = top + (((1.0 - top) - half) + (w * w * polynomial(w, _COSINE[x.bits]) - r * e))
     value = choose((q & 1).compare("ne", 0), cosine, sine).as_bits() ^ ((q & 2) << (x.bits - 2))
-    value = choose(x.compare("eq", 0.0), x if quarter == 0 else x.like(1.0), value.as_float())
-    return _far(x, call("llvm.fabs", x).compare("gt", _FAR[x.bits]), value, name)
+    return choose(x.compare("eq", 0.0), x if quarter == 0 else x.like(1.0), value.as_float())
 
 
 def _less_half_pi(x: Vector, n: Vector) -> tuple[Vector, Vector]:
     """X − n π/2 in two parts: next to a multiple of π/2 most of it cancels, so every rounding error is kept."""
     high, middle, low = _HALF_PI[x.bits]
-    first = fma(n, -high, x)  # exact
-    product = n * middle
-    total = first - product
+    whole, fraction = product(n, high)
+    first = (x - whole) - fraction  # exact
+    second, lost_there = product(n, middle)
+    total = first - second
     back = total - first
-    lost = (first - (total - back)) - (product + back)
-    rest = lost - fma(n, middle, -product) - n * low
+    lost = (first - (total - back)) - (second + back)
+    rest = lost - lost_there - n * low
     r = total + rest
     return r, (total - r) + rest
 
 
-def _far(x: Vector, far: Vector, value: Vector, name: str) -> Vector:
-    """The C library's value, lane by lane, for arguments that are far out: rare, and skipped where there is none."""
-    builder, lanes = x.builder, x.type.count
-    before = builder.block
-    some = builder.icmp_unsigned("!=", builder.bitcast(far.value, ir.IntType(lanes)), ir.IntType(lanes)(0))
-    with builder.if_then(some, likely=False):
-        function = _library(builder.module, name, x.type.element)
-        slow = x.value
-        for lane in range(lanes):
-            place = ir.IntType(32)(lane)
-            slow = builder.insert_element(
-                slow, builder.call(function, [builder.extract_element(x.value, place)]), place
-            )
-        mixed = builder.select(far.value, slow, value.value)
-        inside = builder.block
-    result = builder.phi(x.type)
-    result.add_incoming(value.value, before)
-    result.add_incoming(mixed, inside)
-    return x.new(result)
-
-
-def _library(module: ir.Module, name: str, element: ir.Type) -> ir.Function:
-    full = name if isinstance(element, ir.DoubleType) else name + "f"
-    known = module.globals.get(full)
-    return known or ir.Function(module, ir.FunctionType(element, [element]), full)
-
-
 def sin(x: Vector) -> Vector:
     """Sin x."""
-    return _circular(x, 0, "sin")
+    return _circular(x, 0)
 
 
 def cos(x: Vector) -> Vector:
     """Cos x."""
-    return _circular(x, 1, "cos")
+    return _circular(x, 1)

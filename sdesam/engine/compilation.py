@@ -13,7 +13,7 @@ import torch
 from ..noise import Choice
 from .members import size_of
 from .models import Model
-from .native import Code, compiled
+from .native import Code, compiled, machine_fuses
 from .printer import module_of
 from .programs import Program
 from .trace import NotTraceable
@@ -56,7 +56,7 @@ class Fused:
         numbers = numbers_at_run_time(model, kind)
 
         def tried() -> Code:
-            code = compiled(key, lambda: module_of(model, bits))
+            code = compiled(key, lambda: module_of(model, bits, fuses=machine_fuses()))
             require_agreement(model, code, numbers)
             return code
 

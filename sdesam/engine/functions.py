@@ -1,8 +1,8 @@
 """Elementary functions as arithmetic on vectors, in both precisions.
 
-Nothing calls the C library, which has one number at a time, but sines of numbers above 2^30.  Each function is within
-2 units in the last place over its whole range, and NaN passes through all of them.  The reductions are those of the
-text books: e^x = 2^n e^r and log x = n log 2 + 2 artanh(f/(2 + f)).
+Nothing calls the C library, which has one number at a time and other last digits on every machine.  Each function is
+within 2 units in the last place over its whole range, and NaN passes through all of them.  The reductions are those of
+the text books: e^x = 2^n e^r and log x = n log 2 + 2 artanh(f/(2 + f)).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ __all__ = ["FAST", "SLOT", "Group"]
 
 SLOT = 512  # bytes: 64 float64 or 128 float32 lanes
 _VECTOR = 64  # bytes of the vectors written; narrower machines split them
-FAST = ("reassoc", "contract")
+FAST = ("reassoc",)  # sums may be reordered, by the same rule for every processor; products are fused by hand
 
 
 class Group:

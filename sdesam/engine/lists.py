@@ -13,7 +13,7 @@ from llvmlite import ir
 from .functions import FUNCTIONS
 from .lanes import FAST, Group
 from .programs import COMPARISONS, TRANSCENDENTAL, Program
-from .vectors import INT64, Vector, call, choose, fma, root
+from .vectors import INT64, Vector, call, choose, fma, fuses, root
 
 __all__ = ["TOGETHER", "ListPrinter", "stored_constants"]
 
@@ -37,6 +37,8 @@ class ListPrinter:
         self.tables = [tables + sum(lengths[:i]) for i in range(len(lengths))]
         self.chained = program.length < _CHAINED * program.depth
         self.segments = _segments(program, self._longest)
+        self.fused = _fused(program, self.segments)
+        self.absorbed = {program.nodes[i][1][place] for i, place in self.fused.items()}
         self.temporary = _temporaries(program, self.segments, free)
 
     @property
@@ -55,7 +57,8 @@ class ListPrinter:
                 self.group.place = place
                 self._values: dict[int, Vector] = {}
                 for node in segment:
-                    self._values[node] = self._operation(node)
+                    if node not in self.absorbed:
+                        self._values[node] = self._operation(node)
                 for node in segment:
                     if node in self.temporary:
                         self.group.store(self.temporary[node], self._values[node])
@@ -87,18 +90,28 @@ class ListPrinter:
         op, args = self.program.nodes[node]
         if op == "table":
             return self._lookup(self._value(args[0]), self.tables[args[1]], len(self.program.tables[args[1]]))
+        if node in self.fused:
+            return self._fused_sum(op, args, self.fused[node])
         a, *rest = (self._value(i) for i in args)
         if op in FUNCTIONS:
             value = FUNCTIONS[op](a)
             return Vector(value.builder, value.value, FAST)
         if op in COMPARISONS:
             return a.compare(op, rest[0])
-        if op == "div" and (divisor := self.program.nodes[args[1]])[0] == "constant":
+        if op == "div" and fuses(a.builder) and (divisor := self.program.nodes[args[1]])[0] == "constant":
             place = self.reciprocals.get(divisor[1][0])
             return a / rest[0] if place is None else self._quotient(a, place)
         if node in self.program.exact:
             return Vector(a.builder, _ARITHMETIC[op](a.plain(), *rest).value, FAST)
         return _ARITHMETIC[op](a, *rest)
+
+    def _fused_sum(self, op: str, args: tuple[int, ...], place: int) -> Vector:
+        """A b + c, a b − c or c − a b."""
+        a, b = (self._value(i) for i in self.program.nodes[args[place]][1])
+        c = self._value(args[1 - place])
+        if op == "sub":
+            a, c = (-a, c) if place else (a, -c)
+        return fma(a, b, c)
 
     def _quotient(self, a: Vector, place: int) -> Vector:
         """By a constant whose ``reciprocal`` is at ``place``: the rounded quotient, where that is not subnormal."""
@@ -159,6 +172,12 @@ def _segments(program: Program, longest: int) -> list[list[int]]:
         if op in TRANSCENDENTAL or len(segments[-1]) >= longest:
             segments.append([])
     return segments
+
+
+def _fused(program: Program, segments: list[list[int]]) -> dict[int, int]:
+    """The fused sums whose product stands in the same loop."""
+    where = {node: s for s, segment in enumerate(segments) for node in segment}
+    return {i: k for i, k in program.fused.items() if where[i] == where[program.nodes[i][1][k]]}
 
 
 def _temporaries(program: Program, segments: list[list[int]], free: int) -> dict[int, int]:

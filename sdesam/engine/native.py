@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pathlib import Path
 import llvmlite
 import llvmlite.binding as llvm
 
-__all__ = ["Code", "cache_folder", "compiled"]
+__all__ = ["Code", "cache_folder", "compiled", "machine_fuses", "machine_name", "optimised"]
 
 _MOST_FILES = 2000  # the oldest go first; a file has 10 to 500 kB
 
@@ -65,12 +66,37 @@ def compiled(key: tuple, write: Callable[[], tuple[str, int]], folder: Path | No
 
 @lru_cache(maxsize=1)
 def _machine() -> tuple[llvm.TargetMachine, str]:
+    """For this processor, or for the one that ``$SDESAM_CPU`` names, in LLVM's words, as x86-64-v2 or haswell."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    named = os.environ.get("SDESAM_CPU")
+    cpu, features = named or llvm.get_host_cpu_name(), "" if named else llvm.get_host_cpu_features().flatten()
     target = llvm.Target.from_default_triple()
     machine = target.create_target_machine(cpu=cpu, features=features, opt=2, jit=True)
     return machine, f"{llvm.get_default_triple()} {cpu} {features}"
+
+
+def machine_name() -> str:
+    """The processor that code is made for, in LLVM's word."""
+    return _machine()[1].split(" ")[1]
+
+
+def machine_fuses() -> bool:
+    """Whether that processor has an instruction for a b + c rounded once: LLVM would call the C library elsewhere."""
+    return _fuses(_machine()[0])
+
+
+_FUSED_PRODUCT = """
+declare double @llvm.fma.f64(double, double, double)
+define double @one(double %a, double %b, double %c) {
+  %d = call double @llvm.fma.f64(double %a, double %b, double %c)
+  ret double %d
+}"""
+
+
+@lru_cache
+def _fuses(machine: llvm.TargetMachine) -> bool:
+    return re.search(r"\bfma\b", machine.emit_assembly(llvm.parse_assembly(_FUSED_PRODUCT))) is None
 
 
 @lru_cache(maxsize=1)
@@ -86,10 +112,14 @@ def _digest(key: tuple) -> str:
 
 
 def _object_of(text: str) -> bytes:
-    """A few passes: what the standard ones do beyond these costs ten times as long and gains nothing here."""
     machine, _ = _machine()
+    return machine.emit_object(optimised(text, machine, llvm.get_default_triple()))
+
+
+def optimised(text: str, machine: llvm.TargetMachine, triple: str) -> llvm.ModuleRef:
+    """A few passes: what the standard ones do beyond these costs ten times as long and gains nothing here."""
     module = llvm.parse_assembly(text)
-    module.triple, module.data_layout = llvm.get_default_triple(), str(machine.target_data)
+    module.triple, module.data_layout = triple, str(machine.target_data)
     module.verify()
     passes = llvm.create_new_function_pass_manager()
     passes.add_sroa_pass()
@@ -102,7 +132,7 @@ def _object_of(text: str) -> bytes:
     for function in module.functions:
         if not function.is_declaration:
             passes.run(function, builder)
-    return machine.emit_object(module)
+    return module
 
 
 def _loaded(slots: int, code: bytes, *, cached: bool) -> Code:

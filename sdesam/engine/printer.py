@@ -16,7 +16,7 @@ from .lists import TOGETHER, ListPrinter, stored_constants
 from .members import size_of
 from .models import Model
 from .programs import Program
-from .vectors import INT64, POINTER, Vector, loop
+from .vectors import INT64, POINTER, Text, Vector, loop
 
 __all__ = ["ARRAYS", "module_of", "numbers_of"]
 
@@ -48,9 +48,14 @@ _RUN = [
 ]  # fmt: skip
 
 
-def module_of(model: Model, bits: int) -> tuple[str, int]:
-    """The code of ``run`` for a model in the given precision, and the slots that its buffer needs."""
-    module = ir.Module("model")
+def module_of(model: Model, bits: int, *, fuses: bool = True) -> tuple[str, int]:
+    """The code of ``run`` for a model in the given precision, and the slots that its buffer needs.
+
+    Parameters
+    ----------
+    fuses : whether the processor rounds a b + c once; the text depends on nothing else of it
+    """
+    module = Text("model", fuses=fuses)
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [kind for _, kind in _RUN]), "run")
     arguments = {name: argument for (name, _), argument in zip(_RUN, function.args, strict=True)}
     for (_, kind), argument in zip(_RUN, function.args, strict=True):

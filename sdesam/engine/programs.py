@@ -7,6 +7,7 @@ run-time vector, so that one compiled list serves every learning rate, radius an
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -77,6 +78,20 @@ class Program:
             for a in passed:
                 watched[a] = watched.get(a, False) or compared
         return frozenset(i for i, compared in watched.items() if self._decides(i, compared))
+
+    @cached_property
+    def fused(self) -> dict[int, int]:
+        """Sums that are rounded once together with a product that nothing else reads: the sum, the product's place.
+
+        Of two products the last.  Written down, since a compiler that may choose rounds as its machine likes.
+        """
+        readers = Counter(a for node in self.nodes for a in arguments_of(node)) + Counter(self.outputs)
+        found = {}
+        for i, (op, args) in enumerate(self.nodes):
+            if op in ("add", "sub") and i not in self.exact:
+                places = [k for k in (1, 0) if self.nodes[args[k]][0] == "mul" and readers[args[k]] == 1]
+                found.update({i: places[0]} if places else {})
+        return found
 
     def _decides(self, node: int, compared: bool) -> bool:
         op, args = self.nodes[node]

@@ -8,11 +8,22 @@ from typing import Any
 
 from llvmlite import ir
 
-__all__ = ["BYTE", "INT64", "POINTER", "Builder", "Vector", "call", "choose", "fma", "loop", "root", "splat"]
+__all__ = [
+    "BYTE", "INT64", "POINTER", "Builder", "Text", "Vector", "call", "choose", "fma", "fuses", "loop", "product",
+    "root", "splat",
+]  # fmt: skip
 
 Builder = Any  # llvmlite declares no types that a checker understands
 BYTE, INT64, POINTER = ir.IntType(8), ir.IntType(64), ir.PointerType()
 _SIGNED = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+
+
+class Text(ir.Module):
+    """Code being written, for processors with or without an instruction for fused products."""
+
+    def __init__(self, name: str, *, fuses: bool) -> None:
+        super().__init__(name)
+        self.fuses = fuses
 
 
 class Splat(ir.Constant):
@@ -30,9 +41,9 @@ def splat(kind: ir.VectorType, value: float | int) -> Splat:
 class Vector:
     """A vector of floats, integers or truth values in the code being written.
 
-    ``flags`` are those of its floating-point operations: ("reassoc", "contract") for the user's arithmetic, none
-    where rounding errors are used (``functions``); never ``nnan`` or ``ninf``, since a diverging path must stay
-    visible.
+    ``flags`` are those of its floating-point operations: ("reassoc",) for the user's arithmetic, none where rounding
+    errors are used (``functions``).  Never "contract": which products are fused is written, so that every compiler
+    rounds alike.  Never ``nnan`` or ``ninf``, since a diverging path must stay visible.
     """
 
     __slots__ = ("builder", "flags", "value")
@@ -170,9 +181,31 @@ def call(name: str, first: Vector, *rest: Any) -> Vector:
     return first.new(first.builder.call(function, arguments))
 
 
+def fuses(builder: Builder) -> bool:
+    """Whether the code is for a processor that rounds a b + c once."""
+    return getattr(builder.module, "fuses", True)
+
+
 def fma(a: Vector, b: Any, c: Any) -> Vector:
-    """A b + c, rounded once."""
-    return call("llvm.fma", a, b, c)
+    """A b + c, rounded once; rounded twice where the processor cannot, since the C library would be called for it."""
+    return call("llvm.fma", a, b, c) if fuses(a.builder) else a * b + c
+
+
+def product(a: Vector, b: float) -> tuple[Vector, Vector]:
+    """A b rounded, and what the rounding lost, exactly: by a fused product, else from halves (T. J. Dekker, 1971)."""
+    rounded = a * b
+    if fuses(a.builder):
+        return rounded, fma(a, b, -rounded)
+    (high, low), (b_high, b_low) = _halves(a), _halves(a.like(b))
+    lost = ((high * b_high - rounded) + high * b_low + low * b_high) + low * b_low
+    return rounded, lost
+
+
+def _halves(a: Vector) -> tuple[Vector, Vector]:
+    """A number as two of half its digits (G. W. Veltkamp, 1968)."""
+    shifted = a * (2.0**27 + 1 if a.bits == 64 else 2.0**12 + 1)
+    high = shifted - (shifted - a)
+    return high, a - high
 
 
 def root(a: Vector) -> Vector:
