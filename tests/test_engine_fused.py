@@ -250,7 +250,7 @@ def test_a_sweep_compiles_once(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(compilation, "_KEPT", {})
     monkeypatch.setenv("SDESAM_CACHE", str(tmp_path))
-    monkeypatch.setattr(compilation, "module_of", lambda *a: written.append(1) or module_of(*a))
+    monkeypatch.setattr(compilation, "module_of", lambda *a, **k: written.append(1) or module_of(*a, **k))
     for i in range(4):
         assert isinstance(fused_or_reason(sam(0.01 + 0.003 * i, 0.11 + 0.07 * i), X, WATCH, {}), compilation.Fused)
     assert len(written) == 1
@@ -288,8 +288,8 @@ def test_an_inside_that_is_no_boolean_is_refused():
 
 
 def test_the_description_names_engines_and_code():
-    assert {"engines", "code", "threads", "compiled kernels"} == choice.description().keys()
-    assert "bit vectors" in choice.description()["code"]
+    assert {"engines", "code", "bits", "ARM", "threads", "compiled kernels"} == choice.description().keys()
+    assert native.machine_name() in choice.description()["code"]
 
 
 # ----------------------------------------------------------------- laws

@@ -99,8 +99,8 @@ def test_a_constant_that_is_off_is_found(dtype, relative):
 
 
 def test_miscompiled_code_is_not_used_and_the_reason_is_kept(tmp_path, monkeypatch):
-    def wrong(model, bits):
-        text, slots = module_of(model, bits)
+    def wrong(model, bits, **words):
+        text, slots = module_of(model, bits, **words)
         return mutated(text, 40), slots
 
     monkeypatch.setattr(compilation, "_KEPT", {})
