@@ -30,7 +30,8 @@ MOST_NODES = 10_000
 def uniforms(bits: Bits, count: int, dtype: torch.dtype) -> Tensor:
     """Uniforms on (0, 1), shape (count, n): 52 random bits for float64, 31 for float32, never 0."""
     if dtype == torch.float64:
-        high, low = bits(2 * count).reshape(count, 2, -1).transpose(1, 0, 2)
+        raw = bits(2 * count)
+        high, low = raw[0::2], raw[1::2]
         mantissa = (high.astype(np.uint64) << np.uint64(20)) | (low >> np.uint32(12))
         return torch.from_numpy(mantissa.astype(np.float64) * 2.0**-52 + 2.0**-53)  # odd multiples of 2^-53
     u = (bits(count) >> np.uint32(1)).astype(np.float32)
@@ -43,10 +44,10 @@ def normals(bits: Bits, count: int, dtype: torch.dtype) -> Tensor:
     The tails end at 8.6 (float64) and 6.7 (float32).
     """
     pairs = (count + 1) // 2
-    u = uniforms(bits, 2 * pairs, dtype).reshape(pairs, 2, -1)
-    radius, angle = torch.sqrt(-2 * torch.log(u[:, 0])), 2 * math.pi * u[:, 1]
+    u = uniforms(bits, 2 * pairs, dtype)
+    radius, angle = torch.sqrt(-2 * torch.log(u[0::2])), 2 * math.pi * u[1::2]
     z = torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), dim=1)
-    return z.reshape(2 * pairs, -1)[:count].T.contiguous()
+    return z.flatten(0, 1)[:count].T.contiguous()
 
 
 def integers(bits: Bits, bounds: Sequence[int]) -> Tensor:
@@ -121,7 +122,7 @@ class Normal(_Sampled):
 
     def draw(self, bits: Bits, dtype: torch.dtype) -> Tensor:
         """(n, *shape) normals, in Box-Muller pairs."""
-        z = normals(bits, self.size, dtype) if self.size else torch.empty(bits(0).shape[1], 0, dtype=dtype)
+        z = normals(bits, self.size, dtype)
         return z.reshape(len(z), *self.shape)
 
     def nodes(self, order: int, pole: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -182,7 +183,8 @@ class TwoPoint(_TwoOrThreePoint):
 
     def draw(self, bits: Bits, dtype: torch.dtype) -> Tensor:
         """(n, *shape) signs, one bit of 32 each."""
-        return (2 * integers(bits, [2] * self.size) - 1).to(dtype).reshape(-1, *self.shape)
+        k = integers(bits, [2] * self.size)
+        return (2 * k - 1).to(dtype).reshape(len(k), *self.shape)
 
 
 class ThreePoint(_TwoOrThreePoint):
@@ -194,7 +196,7 @@ class ThreePoint(_TwoOrThreePoint):
     def draw(self, bits: Bits, dtype: torch.dtype) -> Tensor:
         """(n, *shape) values."""
         k = integers(bits, [6] * self.size)
-        return (((k == 5).to(dtype) - (k == 0).to(dtype)) * math.sqrt(3)).reshape(-1, *self.shape)
+        return (((k == 5).to(dtype) - (k == 0).to(dtype)) * math.sqrt(3)).reshape(len(k), *self.shape)
 
 
 @dataclass(frozen=True)
@@ -260,11 +262,19 @@ class Choice(_Sampled):
 
 @dataclass(frozen=True, init=False)
 class Product:
-    """Independent noises side by side; z is the tuple of their draws."""
+    """Independent noises side by side; z is the tuple of their draws.
+
+    Raises
+    ------
+    ValueError
+        Without a factor: ``Normal(0)`` is the noise of a deterministic method.
+    """
 
     factors: tuple[Noise, ...]
 
     def __init__(self, *factors: Noise) -> None:
+        if not factors:
+            raise ValueError("factors must hold at least one noise, got none: a deterministic method has Normal(0).")
         object.__setattr__(self, "factors", factors)
 
     def draw(self, bits: Bits, dtype: torch.dtype) -> tuple:
@@ -280,9 +290,14 @@ class Product:
         rules = [f.nodes(order) for f in self.factors]
         _require_affordable(math.prod(len(w) for _, w in rules), "Product")
         index = torch.cartesian_prod(*(torch.arange(len(w)) for _, w in rules)).reshape(-1, len(rules))
-        z = tuple(points[index[:, i]] for i, (points, _) in enumerate(rules))
+        z = tuple(_picked(points, index[:, i]) for i, (points, _) in enumerate(rules))
         weights = torch.stack([w[index[:, i]] for i, (_, w) in enumerate(rules)]).prod(0)
         return z, weights
+
+
+def _picked(points: Any, index: Tensor) -> Any:
+    """Some nodes of a rule; those of a product are a tuple."""
+    return tuple(_picked(p, index) for p in points) if isinstance(points, tuple) else points[index]
 
 
 Noise = Normal | TwoPoint | ThreePoint | Choice | Product

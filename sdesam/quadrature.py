@@ -36,7 +36,7 @@ _leggauss = cache(np.polynomial.legendre.leggauss)
 def tensor_rule(x: np.ndarray, w: np.ndarray, m: int) -> tuple[Tensor, Tensor]:
     """The m-fold product of a one-dimensional rule: nodes (Q, m), weights (Q,)."""
     points = np.array(list(itertools.product(x, repeat=m)))
-    weights = np.array([math.prod(c) for c in itertools.product(w, repeat=m)])
+    weights = np.array([math.prod(c, start=1.0) for c in itertools.product(w, repeat=m)])
     return torch.from_numpy(points.reshape(len(weights), m)), torch.from_numpy(weights)
 
 

@@ -150,6 +150,28 @@ def test_product_noise():
     assert (a.shape, b.shape) == ((10, 1), (10, 2))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, T])
+@pytest.mark.parametrize("shape", [(0,), (0, 2), (3, 0)])
+@pytest.mark.parametrize("kind", [ss.Normal, ss.TwoPoint, ss.ThreePoint])
+def test_noises_of_nothing(kind, shape, dtype):
+    """A draw has no numbers and reads no bits; the rule is one node of weight 1."""
+    noise, streams = kind(*shape), Streams(seed=1, first=0, count=5)
+    assert noise.draw(streams.bits, dtype).shape == (5, *shape)
+    assert np.array_equal(streams.bits(1), Streams(seed=1, first=0, count=5).bits(1))
+    assert [tuple(t.shape) for t in noise.nodes(3)] == [(1, 0), (1,)]
+    assert noise.nodes(3)[1].dtype == T
+    assert noise.sampled(4, 0).z.shape == (4, *shape)
+    beside = ss.Product(noise, ss.TwoPoint(1))
+    assert [tuple(t.shape) for t in beside.draw(streams.bits, dtype)] == [(5, *shape), (5, 1)]
+    assert beside.nodes(3)[1].tolist() == [0.5, 0.5]
+
+
+def test_a_product_within_a_product_has_its_nodes():
+    (inner, last), w = ss.Product(ss.Product(ss.TwoPoint(1), ss.Normal(0)), ss.ThreePoint(1)).nodes(3)
+    assert float((w * inner[0][:, 0] ** 2 * last[:, 0] ** 4).sum()) == pytest.approx(3)
+    assert inner[1].shape == (6, 0)
+
+
 def test_hermite_rule_is_exact_for_polynomials():
     z, w = ss.Normal(2).nodes(4)
     assert float((w * z[:, 0] ** 6 * z[:, 1] ** 2).sum()) == pytest.approx(15)
@@ -196,6 +218,8 @@ def test_too_many_nodes_are_refused_with_the_way_out():
         (lambda: ss.Choice(3, 2, p=(0.5, 0.5, 0.5), replace=True), "summing to 1"),
         (lambda: ss.Choice(3, 2, p=(0.5, 0.3, 0.2)), "replace=True"),
         (lambda: ss.Choice(0, 1), "N must be >= 1"),
+        (lambda: ss.Choice(2, 0), "B must be >= 1"),
+        (lambda: ss.Product(), "at least one noise"),
     ],
 )
 def test_bad_noises(make, message):
