@@ -10,7 +10,7 @@ One verb.  An optimizer and a discretised SDE are both a Markov kernel ``state鈦
 Layers, each importing from those above only: validation, failures, calculus, special, folds, statistics,
 quadrature, noise, conclusions 路 landscapes, saddles_and_valleys, finite_sums, datasets, oracles, minibatch,
 observables 路 updates, sde, one_step 路 kernels, variants, integrators, second_order, stability, theory 路 engine,
-ensembles, exits, controls, metrics, candidates, comparison, weak_error, backward, tubes, deterministic, orders,
+ensembles, exits, controls, metrics, candidates, comparison, weak_error, growth, backward, tubes, deterministic, orders,
 drift_corrections, leading_constants, fluctuations, planted, interop 路 plotting, files, sources, experiments, devices,
 validation_tasks, validation_figures, validation_rows, report, store, chunks, executors, sweeps 路 catalogue, setting,
 side_by_side, cells, order_report, grids, collecting, sweeping, reproduction, terminal, explorer, validating,

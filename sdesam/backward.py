@@ -11,30 +11,40 @@ stencils away from x0 and its paths.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 from torch import Tensor
+
+from .growth import Stretch
 
 __all__ = ["Grid", "grid_about", "interpolate", "propagate", "transition"]
 
 _RADIUS = {1: 8, 2: 4}  # half the nodes of a full stencil in one dimension: polynomials of degree 15 and 7
 _MARGIN = {1: 16, 2: 12}  # nodes beyond the box on either side: errors made at the edge do not reach the paths
+_FITS = 1.3  # standard deviation of the arrivals of a row, in nodes, up to which one stencil is enough
+_AT_ONCE = 2**20  # entries of wide rows
 _DENSE = 1000  # nodes up to which powers of the dense matrix are the faster way
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Nodes low + h·j, 0 <= j < shape, in each of d <= 2 dimensions; ``start`` is the number of the node x0."""
+    """Nodes low + h·j, 0 <= j < shape, in each of d <= 2 dimensions; ``start`` is the number of the node x0.
+
+    With a ``stretch`` they are nodes of its coordinates y, and a row whose arrivals leave its stencil interpolates about
+    each of them.
+    """
 
     low: np.ndarray
     h: np.ndarray
     shape: tuple[int, ...]
     start: int
+    stretch: Stretch | None = None
 
     @property
     def radius(self) -> int:
@@ -45,20 +55,26 @@ class Grid:
     def points(self) -> Tensor:
         """All nodes (N, d), the last dimension fastest."""
         axes = [a + h * np.arange(n) for a, h, n in zip(self.low, self.h, self.shape, strict=True)]
-        return torch.from_numpy(np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes)))
+        nodes = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
+        return torch.from_numpy(nodes if self.stretch is None else self.stretch.back(nodes))
 
     def local(self, x: np.ndarray) -> np.ndarray:
         """Coordinates in units of the spacing, 0 at the lowest node."""
-        return (x - self.low) / self.h
+        return ((x if self.stretch is None else self.stretch.flat(x)) - self.low) / self.h
 
 
-def grid_about(x0: np.ndarray, low: np.ndarray, high: np.ndarray, nodes: int) -> Grid:
-    """``nodes`` intervals per dimension over the box [low, high] and a margin around it, with x0 as a node."""
+def grid_about(
+    x0: np.ndarray, low: np.ndarray, high: np.ndarray, nodes: int, stretch: Stretch | None = None
+) -> Grid:
+    """``nodes`` intervals per dimension over the box [low, high] and a margin around it, with x0 as a node.
+
+    With a ``stretch`` all three are in its coordinates.
+    """
     h = (high - low) / nodes
     margin = _MARGIN[len(x0)]
     left, right = (np.ceil(np.abs(side - x0) / h - 1e-9).astype(int) + margin for side in (low, high))
     shape = tuple(int(n) for n in left + right + 1)
-    return Grid(x0 - left * h, h, shape, int(np.ravel_multi_index(tuple(left), shape)))
+    return Grid(x0 - left * h, h, shape, int(np.ravel_multi_index(tuple(left), shape)), stretch)
 
 
 def transition(grid: Grid, arrivals: Iterable[tuple[np.ndarray, np.ndarray]]) -> csr_array:
@@ -67,9 +83,10 @@ def transition(grid: Grid, arrivals: Iterable[tuple[np.ndarray, np.ndarray]]) ->
     ``arrivals`` are, for all nodes in their order and a few at a time, x⁺ at the nodes of the noise (n, Q, d) and their
     weights (n, Q).
     """
+    if grid.stretch is not None:
+        return vstack([_spread_rows(grid, x, w) for x, w in arrivals], "csr")
     column, value = (np.concatenate(part) for part in zip(*(_rows(grid, x, w) for x, w in arrivals), strict=True))
-    N, width = value.shape
-    return csr_array((value.ravel(), column.ravel(), np.arange(N + 1) * width), shape=(N, N))
+    return _matrix(column, value, len(value), math.prod(grid.shape))
 
 
 def propagate(matrix: csr_array, u: np.ndarray, at: int, steps: int, substeps: int = 1) -> np.ndarray:
@@ -111,6 +128,26 @@ def _rows(grid: Grid, x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndar
     (first, to_first), (second, to_second) = parts
     moments = (w[..., None] * first).transpose(0, 2, 1) @ second
     return column, (to_first @ moments @ to_second.transpose(0, 2, 1)).reshape(len(x), -1)
+
+
+def _spread_rows(grid: Grid, x: np.ndarray, w: np.ndarray) -> csr_array:
+    """Rows (n, N) where arrivals may leave their stencil: such a row interpolates about every one of them."""
+    N, s = math.prod(grid.shape), grid.local(x)
+    mean = np.einsum("nq,nqd->nd", w, s)
+    wide = np.any(np.einsum("nq,nqd->nd", w, (s - mean[:, None]) ** 2) > _FITS**2, axis=1)
+    out = _matrix(*_rows(grid, x, w), len(x), N)
+    out.data[np.repeat(wide, np.diff(out.indptr))] = 0.0
+    wide, few = np.flatnonzero(wide), max(1, _AT_ONCE // (w.shape[1] * (2 * grid.radius) ** len(grid.shape)))
+    for rows in (wide[i : i + few] for i in range(0, len(wide), few)):
+        column, value = _rows(grid, x[rows].reshape(-1, 1, x.shape[2]), np.ones((len(rows) * w.shape[1], 1)))
+        value *= w[rows].reshape(-1, 1)
+        row = np.repeat(rows, w.shape[1] * column.shape[1])
+        out = out + csr_array((value.ravel(), (row, column.ravel())), shape=(len(x), N))
+    return out
+
+
+def _matrix(column: np.ndarray, value: np.ndarray, n: int, N: int) -> csr_array:
+    return csr_array((value.ravel(), column.ravel(), np.arange(n + 1) * value.shape[1]), shape=(n, N))
 
 
 def _polynomials(s: np.ndarray, left: np.ndarray, reach: np.ndarray, count: int) -> np.ndarray:

@@ -12,7 +12,7 @@ kink it is a guess.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from .backward import Grid, grid_about, interpolate, propagate, transition
 from .ensembles import Points, as_points
+from .growth import drift_and_covariance
 from .kernels import Kernel
 from .noise import ThreePoint
 from .observables import Observable
@@ -108,8 +109,8 @@ def models_by_quadrature(
     eta = float(optimizer.dt)
     noise = (1 / _substeps(eta, d)[0]) ** 0.5  # of the scheme's longest step, in units of the optimizer's
     before, found, coarse = None, {}, dict(models)  # the models that the last grid was too coarse for
-    for sizes in zip(tube.sizes(), tube.sizes(noise), strict=True):
-        now = _on_grids(optimizer, coarse, tube, sizes, steps, observables, before)
+    for wider, *sizes in zip(tube.wider(), tube.sizes(), tube.sizes(noise), strict=True):
+        now = _on_grids(optimizer, coarse, wider, sizes, steps, observables, before)
         if before is not None:
             now_found = {name: _errors(before, now, name, eta, d) for name in coarse}
             found |= {name: dict(zip(observables, errors, strict=True)) for name, errors in now_found.items()}
@@ -148,7 +149,7 @@ def _on_grids(
     optimizer: Kernel,
     models: Mapping[str, SDE],
     tube: Tube,
-    sizes: tuple[int, int],
+    sizes: Sequence[int],
     steps: int,
     observables: Mapping[str, Observable],
     before: Results | None,
@@ -159,7 +160,7 @@ def _on_grids(
         if before is not None and before[name].nodes == nodes:
             found[name] = before[name]
             continue
-        grid = grid_about(tube.start, tube.low, tube.high, nodes)
+        grid = grid_about(tube.start, tube.low, tube.high, nodes, tube.stretch)
         phi = np.stack([np.asarray(phi(grid.points), float) for phi in observables.values()], -1)
         if name is None:
             chain = transition(grid, tube.arrivals(grid))
@@ -258,18 +259,6 @@ def tabulated(sde: SDE, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
     values, vectors = torch.linalg.eigh(covariance)
     root = vectors * values.clamp(min=0).sqrt()[:, None] @ vectors.mT
     return drift.numpy(), root.numpy()
-
-
-def drift_and_covariance(sde: SDE, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Drift b (N, d) and B Bᵀ (N, d, d) at points x (N, d)."""
-    drift, diffusion = sde.coefficients(x)
-    d = x.shape[1]
-    if diffusion is None:
-        return drift, x.new_zeros(len(x), d, d)
-    _, transposed, *_ = torch.func.vjp(diffusion, x.new_zeros(len(x), sde.noise_dim))  # row i of B is Bᵀ e_i
-    basis = torch.eye(d, dtype=x.dtype)
-    B = torch.stack([transposed(basis[i].expand(len(x), d).clone())[0] for i in range(d)], 1)
-    return drift, B @ B.mT
 
 
 # ----------------------------------------------------------------- boundary and result

@@ -1,13 +1,15 @@
 """Where an optimizer's paths are, and where its next step takes them: what a grid is laid over.
 
 The optimizer's arrivals are summed over the nodes of its noise, about the pole where SAM's direction is not smooth.
+Where the noise grows with |x| the grid lies in another coordinate (``growth``), and everything that may be too small
+grows from grid to grid: the box, the number of nodes and the rule of the noise.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from .backward import Grid
 from .ensembles import simulate
+from .growth import Spread, Stretch, growth_of, spread_of_model, stretch_for
 from .integrators import heun_path
 from .kernels import Kernel, Optimizer, Subcycled
 from .observables import Observable, coordinate
@@ -28,6 +31,9 @@ __all__ = ["Tube", "tube_about"]
 _REACH = {1: 8.0, 2: 7.0}  # standard deviations that the grid holds on either side of the mean paths
 _NODES = {1: (160, 220, 320, 460, 800), 2: (16, 24, 34, 48, 62)}  # intervals, without margins, grid after grid
 _SPACING = {1: 1.15, 2: 1.4}  # smallest spacing in standard deviations of one step: stable polynomials
+_WIDER = (1.0, 1.1, 1.2, 1.3, 1.4)  # reach and nodes of five grids in a stretched coordinate
+_FINER = {1: 3, 2: 1}  # steps from one rule of the noise to the next, of 4 nodes a dimension
+_STEEPEST = 8.0  # exponent of growth of an observable that multiplicative noise is let have
 _SMOOTH_ORDER = 12
 _SMOOTH = 1e-8  # moments of two rules that differ by less are those of a smooth update
 _PILOT = 256
@@ -40,7 +46,8 @@ Step = Callable[[Tensor], tuple[np.ndarray, np.ndarray]]  # x (n, d) -> x⁺ at 
 class Tube:
     """Where the paths are: the start, a box about them, the smallest stable spacing, and the error of the noise's rule.
 
-    ``rule_gap`` (d,) is what another rule of the noise changes in the mean of one step.
+    ``rule_gap`` (d,) is what another rule of the noise changes in the mean of one step.  With a ``stretch`` all points
+    and lengths are in its coordinates, and ``finer`` are the rules for five grids.
     """
 
     start: np.ndarray
@@ -49,9 +56,23 @@ class Tube:
     spacing: np.ndarray
     step: Step
     rule_gap: np.ndarray
+    stretch: Stretch | None = None
+    finer: tuple[Step, ...] = ()
+
+    def wider(self) -> list[Tube]:
+        """The tubes of five grids: the same one, or wider and wider ones in a stretched coordinate."""
+        if not self.finer:
+            return [self] * len(_WIDER)
+        middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+        return [
+            replace(self, low=middle - k * half, high=middle + k * half, step=step)
+            for k, step in zip(_WIDER, self.finer, strict=True)
+        ]
 
     def sizes(self, part: float = 1.0) -> list[int]:
         """Intervals per dimension of five grids, no finer than is stable for steps with ``part`` of eta's noise."""
+        if self.finer:
+            return [math.ceil(k * n) for k, n in zip(_WIDER, _NODES[len(self.start)], strict=True)]
         allowed = (self.high - self.low) / np.maximum(part * self.spacing, 1e-300)
         most = max(10, math.floor(min(1e9, float(np.min(allowed)))))
         sizes = [n for n in _NODES[len(self.start)] if 1.25 * n <= most]
@@ -77,8 +98,54 @@ def tube_about(
     ValueError
         When paths diverge, or as ``simulate`` for a bad observable.
     """
+    d, eta = len(start), float(optimizer.dt)
+    mean, spread = _pilot(optimizer, start, steps, observables, None)
+    paths = [_mean_path(sde, start, eta * steps, steps) for sde in models.values()]
+    low, high = _box(mean, spread, paths, _REACH[d])
+    some = torch.from_numpy(mean[:: max(1, steps // 4)].copy())
+    arrive, check = (_arrivals(optimizer, some, finer) for finer in (0, 1))
+    stretch = stretch_for([_spread_of(arrive), *(spread_of_model(sde, eta) for sde in models.values())], mean, low, high)
+    if stretch is not None and np.isfinite(stretch.width).any():
+        return _stretched(optimizer, paths, start, steps, observables, stretch, (low, high))
+    gap = np.abs(_moments(arrive, some)[0] - _moments(check, some)[0]).max(0)
+    return Tube(start, low, high, _SPACING[d] * _spread_of(arrive)(mean).max(0), arrive, gap, stretch)
+
+
+def _stretched(
+    optimizer: Kernel,
+    paths: list[np.ndarray],
+    start: np.ndarray,
+    steps: int,
+    observables: Mapping[str, Observable],
+    stretch: Stretch,
+    box: tuple[np.ndarray, np.ndarray],
+) -> Tube:
+    """The tube in a coordinate that evens the noise, where laws are nearly normal.
+
+    An observable that grows like |x|^p = e^(p y/w) looks at the law times that, p s²/w further out.
+    """
+    d, half = len(start), (box[1] - box[0]) / 2
+    for name, phi in observables.items():
+        if growth_of(phi, stretch.centre, half) > _STEEPEST:
+            raise ValueError(
+                f"observable {name!r} must not grow faster than |x|^{_STEEPEST:g} for quadrature under noise that grows "
+                "like |x|: its expectation may not exist, and no grid would hold it."
+            )
+    p = max(growth_of(phi, stretch.centre, half) for phi in observables.values())
+    mean, spread = _pilot(optimizer, start, steps, observables, stretch)
+    reach = _REACH[d] + p * spread.max(0) / stretch.width
+    low, high = _box(mean, spread, [stretch.flat(path) for path in paths], reach)
+    some = torch.from_numpy(stretch.back(mean[:: max(1, steps // 4)]))
+    finer = tuple(_arrivals(optimizer, some, _FINER[d] * (k + 1)) for k in range(len(_WIDER)))
+    return Tube(stretch.flat(start), low, high, 0 * low, finer[0], 0 * low, stretch, finer)
+
+
+def _pilot(
+    optimizer: Kernel, start: np.ndarray, steps: int, observables: Mapping[str, Observable], stretch: Stretch | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of a few hundred paths at all steps, (steps + 1, d), in a stretched coordinate."""
     d = len(start)
-    watched = {str(i): coordinate(i) for i in range(d)} | {f"phi {name}": phi for name, phi in observables.items()}
+    watched = {str(i): _along(i, stretch) for i in range(d)} | {f"phi {name}": phi for name, phi in observables.items()}
     pilot = simulate(optimizer, start.tolist(), steps=steps, n=_PILOT, observables=watched)
     if pilot.nonfinite.any():
         raise ValueError(
@@ -87,20 +154,25 @@ def tube_about(
         )
     columns = [pilot.estimate(str(i)) for i in range(d)]
     mean = np.stack([np.asarray(c.value) for c in columns], -1)
-    spread = np.stack([np.asarray(c.stderr) for c in columns], -1) * math.sqrt(_PILOT)
-    paths = [mean] + [_mean_path(sde, start, float(optimizer.dt) * steps, steps) for sde in models.values()]
-    low, high = (
-        f([f(p + s * _REACH[d] * spread, axis=0) for p in paths], axis=0) for f, s in ((np.min, -1), (np.max, 1))
-    )
+    return mean, np.stack([np.asarray(c.stderr) for c in columns], -1) * math.sqrt(_PILOT)
+
+
+def _along(i: int, stretch: Stretch | None) -> Observable:
+    if stretch is None or not math.isfinite(stretch.width[i]):
+        return coordinate(i)
+    c, w = float(stretch.centre[i]), float(stretch.width[i])
+    return lambda x: w * torch.asinh((x[..., i] - c) / w)
+
+
+def _box(
+    mean: np.ndarray, spread: np.ndarray, paths: list[np.ndarray], reach: float | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and highest corner of the mean paths and ``reach`` standard deviations about them."""
+    every = [mean, *paths]
+    low, high = (f([f(p + s * reach * spread, axis=0) for p in every], axis=0) for f, s in ((np.min, -1), (np.max, 1)))
     # a box without width (no noise, or an equilibrium) gets a tenth of the other side's, and never less than 1e-3 |x0|
-    thin = np.maximum(0.1 * float((high - low).max()) - (high - low), 0.0) + 1e-3 * (1 + np.abs(start))
-    some = torch.from_numpy(mean[:: max(1, steps // 4)].copy())
-    arrive, check = (_arrivals(optimizer, some, finer) for finer in (False, True))
-    gap = np.abs(_moments(arrive, some)[0] - _moments(check, some)[0]).max(0)
-    to, w = arrive(torch.from_numpy(mean))
-    centre = np.einsum("nq,nqd->nd", w, to)
-    step = np.sqrt(np.einsum("nq,nqd->nd", w, (to - centre[:, None]) ** 2)).max(0)
-    return Tube(start, low - thin / 2, high + thin / 2, _SPACING[d] * step, arrive, gap)
+    thin = np.maximum(0.1 * float((high - low).max()) - (high - low), 0.0) + 1e-3 * (1 + np.abs(mean[0]))
+    return low - thin / 2, high + thin / 2
 
 
 def _mean_path(sde: SDE, start: np.ndarray, horizon: float, steps: int) -> np.ndarray:
@@ -121,17 +193,17 @@ def _mean_path(sde: SDE, start: np.ndarray, horizon: float, steps: int) -> np.nd
 
 
 # ----------------------------------------------------------------- the optimizer's arrivals
-def _arrivals(kernel: Kernel, x: Tensor, finer: bool) -> Step:
+def _arrivals(kernel: Kernel, x: Tensor, finer: int) -> Step:
     """x (n, d) ↦ x⁺ at the nodes of the kernel's noise (n, Q, d), and weights (n, Q).
 
     Gauss-Hermite of order 12 where it has the moments of the rule about the pole at points x, as for smooth updates.
     """
-    smooth_order = _SMOOTH_ORDER + (4 if finer else 0)
+    smooth_order = _SMOOTH_ORDER + 4 * finer
     if isinstance(kernel, Subcycled):
         return _arrivals(kernel.kernel, x, finer)
     if not isinstance(kernel, Optimizer):
         return _by_rule(lambda y: _repeated(y, *kernel.noise.nodes(smooth_order)), kernel.step)
-    default = rule_of(kernel.g, (32 if x.shape[1] == 1 else 28) + (9 if finer else 0), None)
+    default = rule_of(kernel.g, (32 if x.shape[1] == 1 else 28) + 9 * min(finer, 2), None)
 
     def step(points: Tensor, z: Tensor) -> Tensor:
         return points - kernel.eta * kernel.update(default.g, points, z)
@@ -154,6 +226,15 @@ def _by_rule(rule: Callable[[Tensor], tuple[Tensor, Any, Tensor]], step: Callabl
 
 def _repeated(x: Tensor, z: Any, w: Tensor) -> tuple[Tensor, Any, Tensor]:
     return x[:, None].expand(len(x), len(w), x.shape[1]).clone(), z, w
+
+
+def _spread_of(arrive: Step) -> Spread:
+    """The standard deviation of one step along each axis."""
+
+    def spread(x: np.ndarray) -> np.ndarray:
+        return np.sqrt(_moments(arrive, torch.from_numpy(x))[1])
+
+    return spread
 
 
 def _moments(arrive: Step, x: Tensor) -> list[np.ndarray]:
