@@ -5,22 +5,32 @@ hundred evaluations.  For a function F that decays like q^-p, the product F(q)(1
 s = (q - c)/(q + c) in [-1, 1], so a short Chebyshev series gives it everywhere.  It is evaluated in powers of s
 by Horner's rule: its coefficients fall faster than those of the powers grow, so no digit is lost, and half of
 Clenshaw's arithmetic is saved.  Plain arithmetic: differentiable, traceable, and the same on every device.
+
+The coefficients travel: they stand in compiled lists and in exported pages.  So they are the same bits on every
+machine: all that makes them is decimal arithmetic of fifty digits, which Python defines to the last digit, and each is
+rounded to a float once, at the end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.polynomial import chebyshev
 from torch import Tensor
 
-__all__ = ["HalfLineInterpolant", "interpolate"]
+__all__ = ["FIFTY_DIGITS", "PI", "HalfLineInterpolant", "interpolate", "kummer"]
 
-_ROUNDING = 1e-14  # functions of order one are known to about 50 units in the last place, no better
+# Fifty digits, with the widest range of exponents that every build of Python has, and no signals but those of faults.
+FIFTY_DIGITS = Context(prec=50, rounding=ROUND_HALF_EVEN, Emin=-425_000_000, Emax=425_000_000)
+PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
+
+_ROUNDING = Decimal("1e-14")  # a float of order one, summed from these terms, is not known better
+_UNIT = Decimal(2) ** -53
+_END = Decimal("1e-52")
+_FAR = 110  # e^-110 is below fifty digits' needs: what the expansion at infinity leaves out
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +60,7 @@ class HalfLineInterpolant:
 
 
 def interpolate(
-    functions: Sequence[Callable[[np.ndarray], np.ndarray]],
+    functions: Callable[[Decimal], Sequence[Decimal]],
     *,
     decay: Sequence[float],
     scale: float,
@@ -61,46 +71,145 @@ def interpolate(
 
     The number of terms grows until the last eighth of the Chebyshev coefficients is below the tolerances.
 
+    Parameters
+    ----------
+    functions : q ↦ (F_1(q), .., F_K(q)), called and answering in decimals under ``FIFTY_DIGITS``
+    decay : the exponents p_k
+
     Raises
     ------
     ValueError
         When ``most_terms`` do not suffice: the decay is wrong or the function is not smooth.  When the coefficients
         of powers are so large that rounding exceeds the tolerances: the Chebyshev ones fall too slowly.
     """
-    terms, excess = 32, np.inf
-    tolerance = np.asarray(tolerances)
-    while terms <= most_terms:
-        columns = [_coefficients(f, p, scale, terms) for f, p in zip(functions, decay, strict=True)]
-        a = np.stack(columns, axis=1)
-        relative = np.abs(a) / (tolerance * np.abs(a).max(axis=0) + _ROUNDING)
-        excess = relative[-terms // 8 :].max()
-        if excess <= 1:
-            last = [np.flatnonzero(column > 1 / 8)[-1] for column in relative.T]  # what follows halves term by term
-            a = np.where(np.arange(terms)[:, None] <= last, a, 0.0)  # an exact 0 is no work for the fused engine
-            powers = _in_powers(a[: max(last) + 1], tolerance)
-            return HalfLineInterpolant(torch.from_numpy(powers), tuple(decay), scale)
-        terms += 16
+    with localcontext(FIFTY_DIGITS):
+        terms, excess = 32, Decimal("Infinity")
+        while terms <= most_terms:
+            columns = _chebyshev(functions, decay, scale, terms)
+            bounds = [Decimal(t) * max(map(abs, a)) + _ROUNDING for a, t in zip(columns, tolerances, strict=True)]
+            relative = [[abs(v) / bound for v in a] for a, bound in zip(columns, bounds, strict=True)]
+            excess = max(max(r[-(terms // 8) :]) for r in relative)
+            if excess <= 1:
+                kept = [a[: _enough(r)] for a, r in zip(columns, relative, strict=True)]
+                return HalfLineInterpolant(_table(kept, bounds), tuple(decay), scale)
+            terms += 16
     raise ValueError(
         f"tolerances {tuple(tolerances)} are not reached with {most_terms} terms (off by a factor {excess:.1e}): "
         "a function does not decay as declared, or is not smooth on the half-line."
     )
 
 
-def _in_powers(a: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
-    """Coefficients of 1, s, s^2, .. from those of T_0, T_1, .., column by column."""
-    powers = np.zeros_like(a)
-    for k, column in enumerate(a.T):
-        found = chebyshev.cheb2poly(np.trim_zeros(column, "b"))
-        powers[: len(found), k] = found
-    lost = np.finfo(float).eps * np.abs(powers).sum(axis=0)
-    if (lost > tolerance * np.abs(a).max(axis=0) + _ROUNDING).any():
-        raise ValueError(f"tolerances {tuple(tolerance)} are below the rounding of a sum of powers, {lost.max():.1e}.")
-    return powers
+def _enough(relative: Sequence[Decimal]) -> int:
+    """How many terms to keep: those left out sum to a quarter of the tolerance at most."""
+    count, rest = len(relative), Decimal(0)
+    while rest + relative[count - 1] <= Decimal("0.25"):
+        count, rest = count - 1, rest + relative[count - 1]
+    return count
 
 
-def _coefficients(f: Callable[[np.ndarray], np.ndarray], p: float, scale: float, terms: int) -> np.ndarray:
-    def weighted(s: np.ndarray) -> np.ndarray:
-        q = scale * (1 + s) / (1 - s)
-        return f(q) * (1 + q / scale) ** p
+def _table(columns: Sequence[Sequence[Decimal]], bounds: Sequence[Decimal]) -> Tensor:
+    """Coefficients of 1, s, s², .. as floats (terms, K); an exact 0 is no work for the fused engine."""
+    powers = [_in_powers(a) for a in columns]
+    lost = [2 * _UNIT * sum(map(abs, p)) for p in powers]
+    if any(one > bound for one, bound in zip(lost, bounds, strict=True)):
+        raise ValueError(f"tolerances are below the rounding of a sum of powers, {max(lost):.1e}.")
+    terms = max(map(len, powers))
+    rows = [[float(p[j]) if j < len(p) else 0.0 for p in powers] for j in range(terms)]
+    return torch.tensor(rows, dtype=torch.float64)
 
-    return chebyshev.chebinterpolate(weighted, terms - 1)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+def _in_powers(a: Sequence[Decimal]) -> list[Decimal]:
+    """Coefficients of 1, s, s², .. of Σ a_j T_j(s), by T_{j+1} = 2 s T_j − T_{j−1}, whose numbers are integers."""
+    before, now = [0] * len(a), [1] + [0] * (len(a) - 1)
+    found = [Decimal(0)] * len(a)
+    for j, value in enumerate(a):
+        found = [f + value * t for f, t in zip(found, now, strict=True)]
+        shifted = [0, *now[:-1]]
+        before, now = now, shifted if j == 0 else [2 * s - b for s, b in zip(shifted, before, strict=True)]
+    return found
+
+
+def _chebyshev(
+    functions: Callable[[Decimal], Sequence[Decimal]], decay: Sequence[float], scale: float, terms: int
+) -> list[list[Decimal]]:
+    """The coefficients of T_0, T_1, .. of each function, from its values at the roots of the next T."""
+    c, cosines = Decimal(scale), _cosines(terms)
+    values = []
+    for k in range(terms):
+        s = cosines[2 * k + 1]
+        q = c * (1 + s) / (1 - s)
+        values.append([f * (1 + q / c) ** Decimal(p) for f, p in zip(functions(q), decay, strict=True)])
+    turns = [[cosines[j * (2 * k + 1) % (4 * terms)] for k in range(terms)] for j in range(terms)]
+    return [
+        [
+            sum((t * v for t, v in zip(turn, column, strict=True)), Decimal(0)) * (2 if j else 1) / terms
+            for j, turn in enumerate(turns)
+        ]
+        for column in zip(*values, strict=True)
+    ]
+
+
+def _cosines(terms: int) -> list[Decimal]:
+    """Cos(π m/(2 terms)) for m = 0..4 terms − 1: Taylor's series for the first, its recurrence for the rest."""
+    angle = PI / (2 * terms)
+    term, first, n = Decimal(1), Decimal(1), 0
+    while abs(term) > Decimal("1e-55"):
+        n += 2
+        term *= -angle * angle / (n * (n - 1))
+        first += term
+    found = [Decimal(1), first]
+    while len(found) < 4 * terms:
+        found.append(2 * first * found[-1] - found[-2])
+    return found
+
+
+# ----------------------------------------------------------------- Kummer's function
+def kummer(a: Decimal, b: Decimal, limit: Decimal) -> Callable[[Decimal], Decimal]:
+    """M(a, b, −q) as a function of q >= 0, to forty digits, for 0 < a <= b; make it and call it in ``FIFTY_DIGITS``.
+
+    Up to q = max(110, b) by e^−q M(b−a, b, q), a series whose terms are positive; beyond by the expansion at infinity
+    Γ(b)/Γ(b−a) q^−a Σ (a)_n (a−b+1)_n/n! q^−n, which leaves out e^−q.
+
+    Parameters
+    ----------
+    limit : Γ(b)/Γ(b−a), of which the caller knows a closed form
+    """
+    far = max(Decimal(_FAR), b)
+    series, expansion = _near(a, b, far), _at_infinity(a, b, far)
+
+    def value(q: Decimal) -> Decimal:
+        if q <= far:
+            return (-q).exp() * _horner(series, q)
+        return limit * q**-a * _horner(expansion, 1 / q)
+
+    return value
+
+
+def _near(a: Decimal, b: Decimal, far: Decimal) -> list[Decimal]:
+    """(b−a)_n/((b)_n n!), until they end at q = far."""
+    found, term, largest = [Decimal(1)], Decimal(1), Decimal(1)
+    while term > largest * _END:
+        n = len(found) - 1
+        ratio = (b - a + n) / ((b + n) * (n + 1))
+        found.append(found[-1] * ratio)
+        term *= ratio * far
+        largest = max(largest, term)
+    return found
+
+
+def _at_infinity(a: Decimal, b: Decimal, far: Decimal) -> list[Decimal]:
+    """(a)_n (a−b+1)_n/n!, until they end, or begin to grow, at q = far."""
+    found, term, ratio = [Decimal(1)], Decimal(1), Decimal(0)
+    while abs(term) > _END and (len(found) < b or abs(ratio) < far):
+        n = len(found) - 1
+        ratio = (a + n) * (a - b + 1 + n) / (n + 1)
+        found.append(found[-1] * ratio)
+        term *= ratio / far
+    return found
+
+
+def _horner(coefficients: Sequence[Decimal], x: Decimal) -> Decimal:
+    total = Decimal(0)
+    for c in reversed(coefficients):
+        total = total * x + c
+    return total

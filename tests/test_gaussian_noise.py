@@ -1,5 +1,7 @@
 """SAM's Gaussian closed forms against 1F1, high-precision quadrature and the polar rule of the noise."""
 
+from decimal import Decimal
+
 import mpmath
 import numpy as np
 import pytest
@@ -120,7 +122,7 @@ def test_single_precision_stays_single():
 
 def test_a_wrong_decay_is_refused():
     with pytest.raises(ValueError, match="does not decay as declared"):
-        interpolate([lambda q: (1 + q) ** -0.3], decay=(0.5,), scale=1.0, tolerances=(1e-13,), most_terms=64)
+        interpolate(lambda q: [(1 + q) ** Decimal("-0.3")], decay=(0.5,), scale=1.0, tolerances=(1e-13,), most_terms=64)
 
 
 @pytest.mark.parametrize("s", [0.0, -1.0, float("nan")])

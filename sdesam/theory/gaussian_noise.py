@@ -20,22 +20,21 @@ Laguerre form of E|W| (recalled, not re-read).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal, localcontext
 from functools import lru_cache
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..calculus import Scalar, unit
-from ..special import HalfLineInterpolant, interpolate
+from ..special import FIFTY_DIGITS, PI, HalfLineInterpolant, interpolate, kummer
 from ..validation import require_count, require_positive
 
-__all__ = ["DirectionLaw", "direction_law", "effective_radius_factor"]
+__all__ = ["DirectionLaw", "direction_law", "effective_radius_factor", "tables"]
 
 TOLERANCE = 1e-13  # relative, of j and l
 RESIDUAL_TOLERANCE = 1e-11  # of R's eigenvalues: differences of numbers near 1, they enter times rho²
-_SIGMAS = 9.0  # e^(-81) < 1e-35: the integrand's tail that is cut off
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +90,7 @@ def direction_law(m: Float[Tensor, "*batch d"], s: Scalar, accuracy: float = TOL
     require_positive("s", s, "the direction of a gradient without noise is not random")
     d = m.shape[-1]
     ratio = m / s
-    j, along, *residuals = (value[..., None] for value in _functions(d, accuracy)((ratio * ratio).sum(-1) / 2))
+    j, along, *residuals = (value[..., None] for value in tables(d, accuracy)((ratio * ratio).sum(-1) / 2))
     residual_across, residual_along = (r.clamp(min=0) for r in residuals)
     mean = j * ratio
     length = (mean * m).sum(-1) + s * ((d - 1) * j + along).squeeze(-1)
@@ -105,7 +104,7 @@ def effective_radius_factor(d: int) -> float:
     [0.7979, 0.6267, 0.2208, 0.0998]
     """
     require_count("d", d, least=1, why="it is the dimension of the gradient noise")
-    return float(np.sqrt(2 / np.pi) * _quadrature(np.zeros(1), d, 0, d)[0])
+    return float(_radius_factor(d))
 
 
 def covariance(law: DirectionLaw, s: Scalar) -> Float[Tensor, "*batch d d"]:
@@ -118,35 +117,36 @@ def covariance(law: DirectionLaw, s: Scalar) -> Float[Tensor, "*batch d d"]:
 
 
 @lru_cache(maxsize=64)
-def _functions(d: int, accuracy: float) -> HalfLineInterpolant:
-    """J ~ q^-½, l ~ q^-3/2 and the eigenvalues of R across and along m, both ~ q^-2."""
+def tables(d: int, accuracy: float) -> HalfLineInterpolant:
+    """J ~ q^-½, l ~ q^-3/2 and the eigenvalues of R across and along m, both ~ q^-2; the same bits on every machine.
 
-    def j(q: np.ndarray) -> np.ndarray:
-        return np.sqrt(2 / np.pi) * _quadrature(q, d, 0, d)
+    The integrals are j = A_d M(½, b, −q), l = A_d M(3/2, b, −q) and K = M(1, b, −q)/d with Kummer's M, b = d/2 + 1.
+    """
+    with localcontext(FIFTY_DIGITS):
+        A, b, half = _radius_factor(d), Decimal(d) / 2 + 1, Decimal("0.5")
+        root = A * Decimal(2).sqrt()  # Γ(b − ½)/Γ(b)
+        first = kummer(half, b, 1 / root)
+        second = kummer(1 + half, b, (b - 1 - half) / root)
+        third = kummer(Decimal(1), b, b - 1)
 
-    def along(q: np.ndarray) -> np.ndarray:
-        smooth = np.exp(-q) if d == 1 else (d - 1) * _quadrature(q, d, 2, d - 2)
-        return np.sqrt(2 / np.pi) * smooth
-
-    def residual_across(q: np.ndarray) -> np.ndarray:
-        return _quadrature(q, d, 1, d - 1) - j(q) ** 2
-
-    def residual_along(q: np.ndarray) -> np.ndarray:
-        return 1 - (d - 1) * _quadrature(q, d, 1, d - 1) - 2 * q * j(q) ** 2 - along(q) ** 2
+    def values(q: Decimal) -> tuple[Decimal, ...]:
+        j, along, K = A * first(q), A * second(q), third(q) / d
+        return j, along, K - j * j, 1 - (d - 1) * K - 2 * q * j * j - along * along
 
     residual = max(accuracy, RESIDUAL_TOLERANCE)
     return interpolate(
-        [j, along, residual_across, residual_along],
+        values,
         decay=(0.5, 1.5, 0.0, 0.0),
         scale=d + 8.0,
         tolerances=(accuracy, accuracy, residual, residual),
     )
 
 
-def _quadrature(q: np.ndarray, d: int, sines: int, cosines: int, nodes: int = 200) -> np.ndarray:
-    """∫₀^{π/2} sin^sines θ cos^cosines θ e^{−q sin² θ} dθ by Gauss-Legendre on the part that matters."""
-    x, w = np.polynomial.legendre.leggauss(nodes)
-    top = np.arcsin(np.minimum(1.0, _SIGMAS / np.sqrt(q + d / 2)))[..., None]  # cos^d <= e^(-d sin²/2)
-    sine = np.sin(top * (x + 1) / 2)
-    log_decay = cosines / 2 * np.log1p(-(sine**2)) - q[..., None] * sine**2  # cos^n = exp(n/2 log(1 - sin²))
-    return (top / 2 * w * sine**sines * np.exp(log_decay)).sum(-1)
+@lru_cache(maxsize=64)
+def _radius_factor(d: int) -> Decimal:
+    """A_d to fifty digits: A_1 = √(2/π), A_2 = √(π/8), A_{d+2} = A_d (d+1)/(d+2)."""
+    with localcontext(FIFTY_DIGITS):
+        factor = (2 / PI).sqrt() if d % 2 else (PI / 8).sqrt()
+        for k in range(1 + (d + 1) % 2, d, 2):
+            factor *= Decimal(k + 1) / (k + 2)
+        return factor
