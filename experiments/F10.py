@@ -10,6 +10,7 @@ import torch
 
 import sdesam as ss
 from sdesam.criteria import above, below, fraction
+from sdesam.engine.streams import derived
 from sdesam.experiments import SIGMAS, Recall, Verdict, judge, packed, unpacked
 from sdesam.plotting import estimate_line, new_figure
 from sdesam.theory import monzio_compagnoni2023 as mc23
@@ -56,7 +57,7 @@ def run(c: Config, recall: Recall) -> dict[str, np.ndarray]:
     for case in cases(c):
         for name in METHODS:
             out |= recall(losses, c, case, name, c.seed)
-    again = recall(losses, c, "near", "SGD", c.seed + 1)  # what "slower" must not be said of
+    again = recall(losses, c, "near", "SGD", derived(c.seed, "again"))  # what "slower" must not be said of
     return out | {"near/SGD again/down": again["near/SGD/down"]}
 
 

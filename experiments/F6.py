@@ -12,6 +12,7 @@ from torch import Tensor
 
 import sdesam as ss
 from sdesam.criteria import positive
+from sdesam.engine.streams import derived
 from sdesam.experiments import Recall, Verdict, judge, packed, trusted, unpacked, z_score
 from sdesam.plotting import COLOURS, estimate_line, new_figure, theory_line, tint
 from sdesam.theory import monzio_compagnoni2023 as mc23
@@ -74,7 +75,9 @@ def run(c: Config, recall: Recall) -> dict[str, np.ndarray]:
     for i, rho in enumerate(c.rhos):
         for name in METHODS:
             out |= recall(losses, c, name, rho, c.seed)
-        out |= recall(losses, c, "SGD", rho, c.seed + i)  # rho does nothing: three seeds, a null for every gap
+        out |= recall(
+            losses, c, "SGD", rho, derived(c.seed, "SGD", i)
+        )  # rho does nothing: three seeds, a null for every gap
     return out | recall(plane, c) | recall(bounds, c)
 
 

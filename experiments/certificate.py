@@ -14,6 +14,7 @@ from sdesam import planted
 from sdesam.conclusions import HALF_INTEGER, THREE_HALVES, Order, powers_of, second_powers_of
 from sdesam.datasets import iris_linear_network, tanh_network_data
 from sdesam.deterministic import models_by_quadrature
+from sdesam.engine.streams import derived
 from sdesam.experiments import Recall, Verdict, judge, together
 from sdesam.fluctuations import largest, scaled_fluctuation, second_moments
 from sdesam.integrators import heun_path
@@ -270,7 +271,8 @@ def sampled(c: Config, landscape: str, method: str) -> dict[str, np.ndarray]:
             phis = {"f": g.mean, "y": lambda x, a=end[0]: x[..., 0] - a, "y²": lambda x, a=end[0]: (x[..., 0] - a) ** 2}
             e = ss.by_coupled_mc(
                 optimizer_at(method, g, eta, rho), model(g, eta, rho), list(x0), steps=round(1 / eta),
-                observables=phis, n=replicates_of(c, landscape, method), seed=c.seed + i, pairs=paired(landscape, method),
+                observables=phis, n=replicates_of(c, landscape, method), seed=derived(c.seed, i),
+                pairs=paired(landscape, method),
             )  # fmt: skip
             first, second = e["y"], e["y²"].error[-1]
             sides = float(first.chain[-1].value + first.sde[-1].value)

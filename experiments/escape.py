@@ -14,6 +14,7 @@ import torch
 
 import sdesam as ss
 from sdesam.criteria import positive
+from sdesam.engine.streams import derived
 from sdesam.experiments import Recall, Verdict, judge, z_score
 from sdesam.plotting import COLOURS, new_figure
 from sdesam.theory import monzio_compagnoni2023 as mc23
@@ -82,7 +83,7 @@ def run(c: Config, recall: Recall) -> dict[str, np.ndarray]:
     for name in wells(c) | blind(c):
         out |= recall(simulated, c, name, c.seed)
     again = f"SGD {c.curvatures[0]:g}/simulated"
-    out["SGD again/simulated"] = recall(simulated, c, again.split("/")[0], c.seed + 1)[again]
+    out["SGD again/simulated"] = recall(simulated, c, again.split("/")[0], derived(c.seed, "again"))[again]
     for rho in c.saddle_rhos:
         out |= recall(downhill, c, rho)
     return out | recall(from_the_origin, c, 0.0) | recall(from_the_origin, c, 0.5) | recall(shallow, c)

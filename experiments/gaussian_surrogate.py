@@ -10,6 +10,7 @@ import torch
 
 import sdesam as ss
 from sdesam.datasets import tanh_network_data
+from sdesam.engine.streams import derived
 from sdesam.experiments import SIGMAS, Recall, Verdict, judge, packed, trusted, unpacked
 from sdesam.plotting import new_figure
 from sdesam.theory.affine_noise import kernel_moments
@@ -71,7 +72,7 @@ def final_means(c: Config, name: str, kind: int) -> dict[str, np.ndarray]:
     data = tanh_network_data(torch.tensor(INPUTS, dtype=torch.float64), torch.tensor(TARGETS, dtype=torch.float64))
     g = ss.MinibatchOracle(data, 1)
     oracle = (g, ss.gaussian_surrogate(g))[kind]
-    found = [final_mean(METHODS[name], oracle, 2.0**k, c, c.seed + kind) for k in c.log2_eta]
+    found = [final_mean(METHODS[name], oracle, 2.0**k, c, derived(c.seed, KINDS[kind])) for k in c.log2_eta]
     return {f"{name}/{KINDS[kind]}": np.stack(found, -1)}
 
 

@@ -11,6 +11,7 @@ import torch
 from scipy.linalg import expm
 
 import sdesam as ss
+from sdesam.engine.streams import derived
 from sdesam.experiments import Recall, Verdict, judge, packed, trusted, unpacked
 from sdesam.plotting import new_figure
 from sdesam.theory.anisotropic_noise import AnisotropicDirection, anisotropic_direction
@@ -127,7 +128,13 @@ def projections(c: Config, eta: float) -> dict[str, np.ndarray]:
     pair = ss.coupled(ss.optimizer(partial(ss.sam, rho=rho), ss.GaussianOracle(f, L), eta), *fine)
     means = {str(2 * i + j): (lambda x, i=i, j=j: x[..., i, j]) for i in range(len(models) + 1) for j in range(2)}
     pilot = ss.simulate(
-        pair, list(c.x0), steps=steps, save_every=steps, observables=means, n=min(c.n, 1024), seed=c.seed + 1
+        pair,
+        list(c.x0),
+        steps=steps,
+        save_every=steps,
+        observables=means,
+        n=min(c.n, 1024),
+        seed=derived(c.seed, "pilot"),
     )
     centres = torch.tensor([float(pilot.estimate(k)[-1].value) for k in means], dtype=torch.float64).reshape(-1, 2)
 

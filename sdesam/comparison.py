@@ -16,6 +16,7 @@ from typing import Any
 
 from .candidates import MODELS, Nodes, Rows, Update, partial_sde, rows_of, whole_sde
 from .controls import antithetic
+from .engine.streams import derived
 from .ensembles import DivergenceWarning, Points, simulate
 from .integrators import small_noise_srk
 from .kernels import Kernel, coupled, optimizer, subcycle
@@ -56,7 +57,7 @@ def beside(
     models : name -> (c, share), the model ``partial_sde(update, g, eta, c·rho, share)``
     substeps : steps of the small-noise Runge-Kutta scheme per optimizer step, at least 2: at 1 an Euler scheme would be
         the optimizer itself
-    n : replicates; ``AGAIN`` takes n more on the noise of seed + 1
+    n : replicates; ``AGAIN`` takes n more on noise of its own
 
     Raises
     ------
@@ -75,7 +76,7 @@ def beside(
         pair = coupled(chains, _integrated(partial(partial_sde, update, g, eta), eta, substeps, rows))
         go = partial(_quiet, x0=x0, steps=steps, n=n, save_every=save_every)
         together = go(pair, observables=_of_pairs(observables, rows), seed=seed)
-        again = go(chains, observables=_of_rows(observables, len(rhos)), seed=seed + 1)
+        again = go(chains, observables=_of_rows(observables, len(rhos)), seed=derived(seed, AGAIN))
         return {rho: _paired(together, again, rho, r, observables, models) for r, rho in enumerate(rhos)}
 
     return _one_by_one_if_lost(run, rhos)
@@ -125,8 +126,8 @@ def apart(
         paths = antithetic(_integrated(model, eta, substeps, rows))
         go = partial(_quiet, x0=x0, steps=steps, save_every=save_every)
         phis = _of_rows(observables, len(rhos))
-        first, again = (go(chains, observables=phis, n=n, seed=seed + i) for i in (0, 1))
-        moved = go(paths, observables=_of_rows(observables, len(rows.model), 2), n=pairs, seed=seed + 2)
+        first, again = (go(chains, observables=phis, n=n, seed=s) for s in (seed, derived(seed, AGAIN)))
+        moved = go(paths, observables=_of_rows(observables, len(rows.model), 2), n=pairs, seed=derived(seed, "SDE"))
         return {rho: _unpaired(first, again, moved, rho, rows, observables, models) for rho in rhos}
 
     return _one_by_one_if_lost(run, rhos)

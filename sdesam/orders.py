@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .conclusions import HALF_INTEGER, Order, conclude, powers_of
 from .deterministic import by_quadrature
+from .engine.streams import derived
 from .ensembles import Cloud, Points
 from .kernels import Kernel, optimizer, unwrap
 from .noise import Normal
@@ -258,7 +259,7 @@ def errors_at(
     run = partial(by_mc, *pair, x0, steps=steps, observables=observables)
     if n is not None:
         return run(n=n, seed=seed)
-    pilot = run(n=_PILOT, seed=seed + 1)
+    pilot = run(n=_PILOT, seed=derived(seed, "pilot"))
     r = max(e.substeps for e in pilot.values()) // 2
     return run(n=max(_wanted(e) for e in pilot.values()), seed=seed, substeps=max(r, 1))
 

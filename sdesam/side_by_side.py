@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .calculus import norm
+from .engine.streams import derived
 from .ensembles import Engine, simulate
 from .observables import coordinate
 from .one_step import sampling_error
@@ -105,10 +106,10 @@ def side_by_side(
     observables |= {f"x[{i}]": coordinate(i) for i in range(min(len(start), _MOST_COORDINATES))}
     found = {
         side: simulate(
-            kernel, start, steps=steps, observables=observables, n=n, seed=setting.seed + i, engine=engine,
+            kernel, start, steps=steps, observables=observables, n=n, seed=_seed(setting.seed, side), engine=engine,
             save_every=_spacing(steps) if save_every is None else save_every, progress=True,
         )
-        for i, (side, kernel) in enumerate(kernels.items())
+        for side, kernel in kernels.items()
     }  # fmt: skip
     engines = " and ".join(sorted({m.engine for m in found.values()}))
     note = reduce(notes_joined, (m.engine_note for m in found.values())) or None
@@ -119,6 +120,11 @@ def side_by_side(
         drift, trace = sampling_error(setting.model(), start)
         settings |= {"drift error at x0": float(norm(drift)), "trace error at x0": float(trace)}
     return Table(settings, found)
+
+
+def _seed(seed: int, side: str) -> int:
+    """The optimizer's is the run's own, as in ``simulate``; the model's is derived from it."""
+    return seed if side == ALGORITHM else derived(seed, side)
 
 
 def _spacing(steps: int) -> int:

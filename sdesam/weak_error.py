@@ -20,6 +20,7 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from .controls import antithetic, averaged, controlled, linearised
+from .engine.streams import derived
 from .ensembles import Cloud, Points, as_points, simulate
 from .integrators import heun, small_noise_srk
 from .kernels import Kernel, coupled, subcycle
@@ -205,8 +206,9 @@ def _controlled_once(
     gaps = {name: difference(phi) for name, phi in observables.items()}
     side = partial(simulate, x0=start, steps=steps, n=n)
     chain = side(linearised(optimizer, start, steps * optimizer.substeps), observables=phis, seed=seed)
-    model = side(subcycle(linearised(fine, start, steps * 2 * r), 2 * r), observables=phis, seed=seed + 1)
-    bias = side(coupled(subcycle(coarse, r), subcycle(fine, 2 * r)), observables=gaps, seed=seed + 1)
+    other = derived(seed, "SDE")
+    model = side(subcycle(linearised(fine, start, steps * 2 * r), 2 * r), observables=phis, seed=other)
+    bias = side(coupled(subcycle(coarse, r), subcycle(fine, 2 * r)), observables=gaps, seed=other)
     found = {}
     for name in observables:
         a, b = chain.estimate(name), model.estimate(name)

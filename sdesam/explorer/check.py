@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..calculus import hessian
+from ..engine.streams import derived
 from ..ensembles import Cloud, simulate
 from ..integrators import euler_maruyama, small_noise_srk
 from ..kernels import Kernel, optimizer, subcycle
@@ -28,7 +29,7 @@ from .state import State
 from .stopped import Stopped
 from .switched import Switched
 
-__all__ = ["Curves", "check", "curves", "kernels_of", "reference_of", "stopped_kernels"]
+__all__ = ["Curves", "check", "curves", "kernels_of", "reference_of", "seed_of", "stopped_kernels"]
 
 REPLICATES = 100_000
 _ROWS = 60
@@ -92,13 +93,18 @@ def curves(library: Library, state: State, n: int) -> Curves:
     runs = {
         side: _compiled(
             partial(
-                simulate, kernel, x0, steps=state.steps, n=n, seed=state.seed + i,
+                simulate, kernel, x0, steps=state.steps, n=n, seed=seed_of(state, side),
                 save_every=_spacing(state.steps), observables=observables, internals={"inside": lambda s: s[2]},
             )
         )
-        for i, (side, kernel) in enumerate(stopped_kernels(library, state).items())
+        for side, kernel in stopped_kernels(library, state).items()
     }  # fmt: skip
     return Curves(state, runs)
+
+
+def seed_of(state: State, side: str) -> int:
+    """The seed of a side, as on the page: the state's own, and one derived from it for the SDE."""
+    return state.seed if side == ALGORITHM else derived(state.seed, side)
 
 
 def _compiled(run: Callable[..., Moments]) -> Moments:

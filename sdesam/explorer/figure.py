@@ -15,7 +15,7 @@ from ..kernels import Kernel
 from ..observables import coordinate
 from ..plotting import COLOURS, contours, new_figure, style
 from ..setting import ALGORITHM, MODEL
-from .check import Curves, curves, stopped_kernels
+from .check import Curves, curves, seed_of, stopped_kernels
 from .critical import critical_points
 from .library import Library
 from .state import State
@@ -62,7 +62,7 @@ def _map(ax: Axes, library: Library, state: State, side: str) -> None:
     view = max(family.view, *(abs(v) for v in state.box))
     contours(ax, family.landscape(**state.parameters), (-view, -view), (view, view))
     box = state.box if state.absorb else None
-    last = _last_points(stopped_kernels(library, state)[side], state, state.seed + (side == MODEL))
+    last = _last_points(stopped_kernels(library, state)[side], state, seed_of(state, side))
     marker = "o" if side == ALGORITHM else "D"
     ax.plot(last[:, 0], last[:, 1], marker, color=_colour(state, side), markersize=2, alpha=0.5, linestyle="")
     for point in critical_points(family, state.parameters):

@@ -1,5 +1,5 @@
 // Two clouds on one clock: the algorithm and its SDE, absorbed at the box, with means and standard errors.
-import { Streams } from "./random.js";
+import { Streams, derived } from "./random.js";
 
 export const ALGORITHM = "algorithm", MODEL = "SDE";
 const FARTHEST = 1e6; // beyond, a particle has diverged
@@ -80,7 +80,7 @@ export class Pair {
 
   start(state) {
     const n = state.n, starts = cloudOf(state);
-    this.sides = { [ALGORITHM]: new Cloud(n, state, state.seed, starts), [MODEL]: new Cloud(n, state, state.seed + 1, starts) };
+    this.sides = { [ALGORITHM]: new Cloud(n, state, state.seed, starts), [MODEL]: new Cloud(n, state, derived(state.seed, MODEL), starts) };
     this.k = 0;
     this.t = 0;
     this.sum = new Float64Array(2 * n);
@@ -178,7 +178,7 @@ export function cloudOf(state) {
   x.fill(state.start[1], n);
   if (state.spread > 0) {
     const z = new Float64Array(2 * n);
-    new Streams(state.seed + 2, n).normals(2, z, new Uint8Array(n).fill(1));
+    new Streams(derived(state.seed, "start"), n).normals(2, z, new Uint8Array(n).fill(1));
     for (let i = 0; i < 2 * n; i++) x[i] += state.spread * z[i];
   }
   return x;

@@ -122,12 +122,12 @@ export function pythonOf(state, facts, reference) {
   const steps = Math.max(1, Math.round(state.horizon / state.eta));
   return [
     ...remarksOf(state), "from functools import partial", "", "import sdesam as ss",
-    "import sdesam.catalogue", "from sdesam.ensembles import Cloud", "from sdesam.explorer.stopped import Stopped",
+    "import sdesam.catalogue", "from sdesam.engine.streams import derived", "from sdesam.ensembles import Cloud", "from sdesam.explorer.stopped import Stopped",
     "from sdesam.theory import model_of", "from sdesam.theory import monzio_compagnoni2023 as mc23", "from sdesam.theory.planar import planar_eigenvalues", "",
     `f = ${f}`, state.sigma > 0 ? `g = ss.GaussianOracle(f, ${float(state.sigma)}, dim=2)` : "g = ss.ExactOracle(f)",
     `box = ${state.absorb ? `(${left}, ${right}, ${bottom}, ${top})` : "None"}  # left, right, bottom, top`, ...kernelLines(state, facts),
     `watched = {"f": f, "x[0]": ss.coordinate(0), "x[1]": ss.coordinate(1)${watchedOf(state, reference)}}`,
-    `for seed, kernel in enumerate(kernels, start=${state.seed}):`,
+    `for seed, kernel in zip((${state.seed}, derived(${state.seed}, "${MODEL}")), kernels, strict=True):`,
     `    run = ss.simulate(kernel, ${start}, steps=${steps}, n=${state.n}, seed=seed, save_every=${saveEvery(state)},`,
     `                      observables=watched, internals={"inside": lambda s: s[2]})`,
     `    print(kernel.name, *(f"{name} = {run.estimate(name)[-1]}" for name in (*watched, "inside")), sep="  ")`, "",

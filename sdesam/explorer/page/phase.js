@@ -2,6 +2,7 @@
 import { Cloud, cloudOf, numbersOf } from "./ensemble.js";
 import { label, line, short } from "./paint.js";
 import { contour } from "./contours.js";
+import { derived } from "./random.js";
 import { meanExit } from "./theory.js";
 
 const COLUMNS = 12, ROWS = 12, PARTICLES = 48, PASSES = 4;
@@ -33,7 +34,7 @@ export class PhaseMap {
     }
     while (!this.done && performance.now() < deadline) {
       const [pass, place] = this.order[this.next];
-      this.cell ||= new Cell(this.science, this.state, this.reference.x, this.etas[place % COLUMNS], this.rhos[Math.floor(place / COLUMNS)], PARTICLES, this.state.seed + 10 + pass);
+      this.cell ||= new Cell(this.science, this.state, this.reference.x, this.etas[place % COLUMNS], this.rhos[Math.floor(place / COLUMNS)], PARTICLES, derived(this.state.seed, "phase", pass));
       if (!this.cell.advance(deadline)) break;
       this.sums[place] += this.cell.fraction;
       this.counts[place]++;

@@ -11,6 +11,12 @@ const mix = (x, s1, m1, s2, m2, s3) => {
 const splitmix = (x) => mix(x & MASK, 30n, 0xbf58476d1ce4e5b9n, 27n, 0x94d049bb133111ebn, 31n);
 const stafford = (x) => mix(x & MASK, 33n, 0xff51afd7ed558ccdn, 29n, 0xc4ceb9fe1a85ec53n, 32n);
 
+// FNV-1a of a tag, which is ASCII.
+const fnv = (tag) => [...tag].reduce((found, c) => ((found ^ BigInt(c.charCodeAt(0))) * 0x100000001b3n) & MASK, 0xcbf29ce484222325n);
+
+// The seed of one part of a screen, as the toolkit derives it: no two parts of any two runs share a stream.
+export const derived = (seed, ...tags) => tags.reduce((found, tag) => stafford(splitmix(found) ^ fnv(String(tag))), BigInt(seed));
+
 // States of n streams, four rows of n words.
 export function streamStates(seed, n) {
   const state = new Uint32Array(4 * n);
