@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from .finite_sums import FiniteSum, ModuleLoss, flat_parameters
 from .landscapes import DoubleWell, Landscape, LogCosh, Quadratic, Saddle, TanhNetwork
 from .saddles_and_valleys import EmbeddedSaddle, LinearAutoencoder, ProductValley, Rotated, WenValley, rotation
 from .updates import dnsam, dnsam_full_numerator, sam, sgd, unified_sam, usam
+from .user_code import load_file
+from .user_failures import UserCodeFailed, guarded
 from .validation import nearest
 
 __all__ = ["LANDSCAPES", "METHODS", "Scene", "find_landscape", "find_method"]
@@ -66,7 +67,9 @@ def find_landscape(name: str) -> Scene:
     """
     if ".py:" in name:
         f = load_function(name)
-        f = f() if inspect.isfunction(f) and not inspect.signature(f).parameters else f
+        if inspect.isfunction(f) and not inspect.signature(f).parameters:
+            with guarded():
+                f = f()
         return Scene(f, _start_of_module(f))
     if name not in LANDSCAPES:
         raise ValueError(f"landscape {name!r} is unknown: {nearest(name, LANDSCAPES)} Or give file.py:function.")
@@ -94,19 +97,16 @@ def load_function(reference: str) -> Any:
     Raises
     ------
     ValueError
-        When the file or the function does not exist, or the file fails to import.
+        When the file or the function does not exist, or the file fails to import (then ``UserCodeFailed``).
     """
     file, _, function = reference.rpartition(":")
     path = Path(file)
     if not path.is_file():
-        raise ValueError(f"{reference!r}: there is no file {file!r} (looked in {Path.cwd().name}/).")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None  # a .py file always has one
-    module = importlib.util.module_from_spec(spec)
+        raise ValueError(f"{reference!r}: there is no file {file!r} (looked in {path.absolute().parent}).")
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(f"{reference!r}: {file} failed to import: {type(error).__name__}: {error}") from error
+        module = load_file(path)
+    except UserCodeFailed as failed:
+        raise UserCodeFailed(f"{reference!r}: {failed}") from failed
     found = getattr(module, function, None)
     if not callable(found):
         defined = [k for k, v in vars(module).items() if callable(v) and not k.startswith("_")]

@@ -17,6 +17,8 @@ from .exits import ExitTimes, first_exit
 from .observables import Observable, coordinate, squared_norm
 from .setting import MODEL, SIDES, Setting, fingerprint
 from .statistics import Estimate, Moments
+from .touchstones import Touchstone, touchstone_of
+from .user_failures import guarded
 from .validation import require_count, require_positive
 
 __all__ = ["CELLS", "Ensemble", "Escape", "Row", "cell_of", "observable_named", "rows_of"]
@@ -58,7 +60,12 @@ class _Simulated(Setting):
     def check(self) -> None:
         """Raise ``ValueError`` unless the cell can start; no step is taken."""
         self._require_same_names()
-        self.kernel(self.side).init(self.start()[None])
+        with guarded():
+            self.kernel(self.side).init(self.start()[None])
+
+    def touchstone(self) -> Touchstone | None:
+        """What the user's functions give at fixed points, for a store to compare."""
+        return touchstone_of(self)
 
     def _require_same_names(self) -> None:
         for name in ("landscape", "method"):
@@ -102,7 +109,7 @@ class Ensemble(_Simulated):
         self._require_same_names()
         start, f = self.start(), self.scene.landscape
         names = self.observables or ("f", *(f"x[{i}]" for i in range(min(len(start), _MOST_COORDINATES))))
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), guarded():
             warnings.simplefilter("ignore", DivergenceWarning)
             return simulate(
                 self.kernel(self.side), start, steps=self.steps, observables={n: observable_named(n, f) for n in names},
@@ -141,10 +148,11 @@ class Escape(_Simulated):
         """Exit times over these replicates."""
         self.check()
         start = self.start()
-        return first_exit(
-            self.kernel(self.side), start, self.inside, max_steps=self.steps, n=replicates.stop, seed=self.seed,
-            replicates=replicates, engine="eager",
-        )  # fmt: skip
+        with guarded():
+            return first_exit(
+                self.kernel(self.side), start, self.inside, max_steps=self.steps, n=replicates.stop, seed=self.seed,
+                replicates=replicates, engine="eager",
+            )  # fmt: skip
 
     def inside(self, x: Tensor) -> Tensor:
         """Whether a point has not left."""

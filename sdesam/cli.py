@@ -15,7 +15,19 @@ from cyclopts import App, Parameter
 
 from . import __version__, cli_explore, cli_stores, cli_validate
 from .failures import StoreFailed
-from .terminal import Failed, Numbers, Usage, require_writable, set_threads
+from .terminal import (
+    Count,
+    Failed,
+    Numbers,
+    Usage,
+    computing,
+    deliver,
+    deliver_to,
+    require_writable,
+    set_threads,
+    speak_any_text,
+)  # fmt: skip
+from .user_failures import failure_of
 
 __all__ = ["app", "main"]
 
@@ -23,6 +35,7 @@ app = App(
     name="sdesam",
     version=__version__,
     help="Stochastic optimizers (SGD, SAM, USAM, DNSAM) side by side with their stochastic differential equations.",
+    suppress_keyboard_interrupt=False,  # told in main
 )
 
 
@@ -32,6 +45,7 @@ cli_validate.register(app)
 
 
 @app.command
+@computing
 def simulate(
     *,
     landscape: str,
@@ -39,18 +53,18 @@ def simulate(
     eta: float,
     rho: float = 0.0,
     sigma: float = 0.0,
-    batch_size: int | None = None,
-    batches: int | None = None,
-    steps: int,
-    n: int = 10_000,
+    batch_size: Count | None = None,
+    batches: Count | None = None,
+    steps: Count,
+    n: Count = 10_000,
     x0: Annotated[list[float] | None, Parameter(consume_multiple=True)] = None,
-    seed: int = 0,
-    save_every: int | None = None,
-    substeps: int = 4,
+    seed: Count = 0,
+    save_every: Count | None = None,
+    substeps: Count = 4,
     model: bool = True,
     device: str = "cpu",
     dtype: Literal["float32", "float64"] = "float64",
-    threads: int | None = None,
+    threads: Count | None = None,
     engine: Literal["auto", "fused", "eager"] = "auto",
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
@@ -84,7 +98,7 @@ def simulate(
     seed
         replicate i reads stream (seed, i)
     save_every
-        steps between printed rows; by default ten rows
+        steps between rows, a divisor of steps; by default about ten rows
     substeps
         small-noise Runge-Kutta steps of the SDE per optimizer step
     model
@@ -115,18 +129,19 @@ def simulate(
     table = side_by_side(setting, steps=steps, n=n, save_every=save_every, model=model, engine=engine)
     text = json.dumps(table.document(), indent=1) if as_json else table.text()
     if output is not None:
-        output.write_text(json.dumps(table.document(), indent=1) if output.suffix == ".json" else table.csv())
+        deliver_to(output, json.dumps(table.document(), indent=1) if output.suffix == ".json" else table.csv())
     else:
-        print(text)
+        deliver(text)
 
 
 @app.command
+@computing
 def weak_order(
     *,
     landscape: str,
     method: str = "sam",
     sigma: float = 0.0,
-    batch_size: int | None = None,
+    batch_size: Count | None = None,
     x0: Numbers[float] = (),
     eta: Numbers[float] = (0.125, 0.0625, 0.03125, 0.015625, 0.0078125, 0.00390625),
     rho_scale: float = 1.0,
@@ -135,10 +150,10 @@ def weak_order(
     observable: Numbers[str] = ("f", "x[0]"),
     estimator: Literal["coupled", "quadrature", "closed_form"] = "coupled",
     model: Literal["theory", "as-printed", "drift-only", "sgd", "ode", "modified", "modified-2"] = "theory",
-    n: int | None = None,
-    seed: int = 0,
+    n: Count | None = None,
+    seed: Count = 0,
     dtype: Literal["float32", "float64"] = "float64",
-    threads: int | None = None,
+    threads: Count | None = None,
     expect: Literal["order-1/2", "order-1", "order-2", "does-not-converge"] | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
@@ -196,7 +211,7 @@ def weak_order(
         setting, etas=eta, rho_scale=rho_scale, rho_power=rho_power, horizon=horizon, observables=observable,
         estimator=estimator, model=model, n=n,
     )  # fmt: skip
-    print(json.dumps(document(answer), indent=1) if as_json else text(answer))
+    deliver(json.dumps(document(answer), indent=1) if as_json else text(answer))
     wanted = None if expect is None else expect.replace("-", " ")
     missed = [name for name, order in answer.orders.items() if wanted and order.conclusion != wanted]
     if missed:
@@ -204,13 +219,14 @@ def weak_order(
 
 
 @app.command
+@computing
 def repro(
     *ids: str,
     list_: Annotated[bool, Parameter(name="--list")] = False,
     smoke: bool = False,
     fresh: bool = False,
     report: bool = False,
-    jobs: int | None = None,
+    jobs: Count | None = None,
     device: str = "cpu",
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
@@ -244,15 +260,16 @@ def repro(
         print(f"wrote {repository.report.name}", file=sys.stderr)
         return
     if list_:
-        print(list_claims(repository, as_json=as_json))
+        deliver(list_claims(repository, as_json=as_json))
         return
     try:
-        print(reproduce(repository, ids, smoke=smoke, jobs=jobs, as_json=as_json, fresh=fresh, device=device))
+        deliver(reproduce(repository, ids, smoke=smoke, jobs=jobs, as_json=as_json, fresh=fresh, device=device))
     except (ExperimentFailed, VerdictChanged) as failure:
         raise Failed(str(failure)) from failure
 
 
 @app.command
+@computing
 def info(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
     """Versions, devices and threads.
 
@@ -278,15 +295,18 @@ def info(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
         **description(),
     }
     if as_json:
-        print(json.dumps(document, indent=1))
+        deliver(json.dumps(document, indent=1))
     else:
-        print("\n".join(f"{name:<11} {value if value != [] else 'none'}" for name, value in document.items()))
+        deliver("\n".join(f"{name:<11} {value if value != [] else 'none'}" for name, value in document.items()))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: 0 done, 1 a check failed, 2 usage, 3 results incomplete, 130 interrupted."""
+    speak_any_text()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
+    if sys.flags.optimize > 1:
+        print("note: Python runs with -OO, which removes docstrings: --help describes nothing", file=sys.stderr)
     try:
         app(arguments, exit_on_error=True, print_error=True)
     except KeyboardInterrupt:
@@ -298,8 +318,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of stdout, say head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
-    except (Usage, ValueError, TypeError, OSError, ModuleNotFoundError) as error:
-        _leave(str(error), 2)
+    except BaseException as error:
+        sentence = failure_of(error)
+        if sentence is None and not isinstance(error, (Usage, ValueError, TypeError, OSError, ModuleNotFoundError)):
+            raise  # a parser's exit, or a bug of ours: with its traceback
+        _leave(sentence or str(error), 2)
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from .terminal import Usage, require_writable, set_threads
+from .terminal import Count, Usage, computing, deliver, require_writable, set_threads
 
 if TYPE_CHECKING:
     from .explorer.library import Library
@@ -23,8 +23,8 @@ LARGE = 100  # kB of an exported page
 
 def register(app: App) -> None:
     """Add the commands."""
-    app.command(explore)
-    app.command(render)
+    app.command(computing(explore))
+    app.command(computing(render))
 
 
 def explore(
@@ -32,7 +32,7 @@ def explore(
     landscape: str | None = None,
     method: str | None = None,
     state: str | None = None,
-    port: int | None = None,
+    port: Count | None = None,
     browser: bool = True,
     export: str | None = None,
 ) -> None:
@@ -72,8 +72,8 @@ def render(
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     landscape: str | None = None,
     method: str | None = None,
-    n: int = 10_000,
-    threads: int | None = None,
+    n: Count = 10_000,
+    threads: Count | None = None,
 ) -> None:
     """Simulate a state of the explorer in the toolkit and draw it in the style of a paper.
 
@@ -145,7 +145,7 @@ def _serve(library: Library, state: State, port: int | None, browser: bool) -> N
     library.science(state.landscape, state.method)  # what does not trace is refused here, not on an empty page
     server = start_server(library, state, port)
     address = f"http://127.0.0.1:{server.server_port}/{server.application.token}/#{state.fragment()}"
-    print(address, flush=True)
+    deliver(address)
     for line in advice(server.server_port, os.environ):
         print(line, file=sys.stderr)
     if browser and not over_ssh(os.environ):  # there it would be a text browser on the wrong machine

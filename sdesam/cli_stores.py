@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from .failures import StoreFailed
-from .terminal import Numbers, Usage, require_writable
+from .terminal import Count, Numbers, Usage, computing, deliver, require_writable
 
 __all__ = ["register"]
 
@@ -20,18 +21,19 @@ Executors = Literal["processes", "dask", "serial"]
 
 def register(app: App) -> None:
     """Add the commands to the command line."""
-    for command in (sweep, collect, escape):
-        app.command(command)
+    app.command(computing(sweep))
+    app.command(computing(collect))
+    app.command(computing(escape))
 
 
 def sweep(
     grid: Path,
     *,
     out: Path,
-    n: int | None = None,
+    n: Count | None = None,
     executor: Executors = "processes",
     scheduler: str | None = None,
-    workers: int | None = None,
+    workers: Count | None = None,
     shard: str | None = None,
     dry_run: bool = False,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
@@ -109,15 +111,15 @@ def escape(
     side: Numbers[Literal["algorithm", "SDE"]] = ("algorithm", "SDE"),
     horizon: float,
     exit_at: float = 1.0,
-    axis: int | None = None,
+    axis: Count | None = None,
     x0: Numbers[float] = (),
-    n: int = 10_240,
-    seed: int = 0,
-    substeps: int = 4,
+    n: Count = 10_240,
+    seed: Count = 0,
+    substeps: Count = 4,
     dtype: Literal["float32", "float64"] = "float64",
     out: Path | None = None,
     executor: Executors = "processes",
-    workers: int | None = None,
+    workers: Count | None = None,
     dry_run: bool = False,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
@@ -181,7 +183,7 @@ def escape(
         _sweep(cells, n, folder, Means(executor, None, workers), dry_run=dry_run, as_json=as_json, quiet=not dry_run)
         if not dry_run:
             rows = escape_table(cells, n, folder)
-            print(_json_rows(rows) if as_json else table_text(rows))
+            deliver(_json_rows(rows) if as_json else table_text(rows))
 
 
 def _sweep(cells: Any, n: int, out: Path, means: Any, *, dry_run: bool, as_json: bool, quiet: bool = False) -> None:
@@ -194,11 +196,11 @@ def _sweep(cells: Any, n: int, out: Path, means: Any, *, dry_run: bool, as_json:
         print(f"note: n is rounded up to {-(-n // 1024) * 1024}, whole units of 1,024", file=sys.stderr)
     if dry_run:
         found = sweeping.dry_run(cells, n, out, means)
-        print(json.dumps(found, indent=1) if as_json else "\n".join(f"{k:<18} {v}" for k, v in found.items()))
+        deliver(json.dumps(found, indent=1) if as_json else "\n".join(f"{k:<18} {v}" for k, v in found.items()))
         return
-    report = sweeping.sweep(cells, n, out, means, " ".join(["sdesam", *sys.argv[1:]]))
+    report = sweeping.sweep(cells, n, out, means, shlex.join(["sdesam", *sys.argv[1:]]))
     if not quiet:
-        print(sweeping.report_text(report, as_json=as_json))
+        deliver(sweeping.report_text(report, as_json=as_json))
     if report.interrupted:
         raise KeyboardInterrupt
     if report.failed:

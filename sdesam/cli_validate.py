@@ -9,14 +9,14 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from .terminal import Numbers, require_writable, set_threads
+from .terminal import Count, Numbers, computing, deliver, deliver_to, require_writable, set_threads
 
 __all__ = ["register", "validate"]
 
 
 def register(app: App) -> None:
     """Add the command."""
-    app.command(validate)
+    app.command(computing(validate))
 
 
 def validate(
@@ -26,17 +26,17 @@ def validate(
     eta: float,
     rho: Numbers[float] = (0.1,),
     sigma: float = 0.0,
-    batch_size: int | None = None,
-    batches: int | None = None,
-    steps: int,
-    n: int = 64,
+    batch_size: Count | None = None,
+    batches: Count | None = None,
+    steps: Count,
+    n: Count = 64,
     x0: Numbers[float] = (),
-    seed: int = 0,
-    save_every: int | None = None,
-    substeps: int = 2,
+    seed: Count = 0,
+    save_every: Count | None = None,
+    substeps: Count = 2,
     device: str = "cpu",
     dtype: Literal["float32", "float64"] = "float64",
-    threads: int | None = None,
+    threads: Count | None = None,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
@@ -94,10 +94,10 @@ def validate(
     )  # fmt: skip
     looks = save_every or min(k for k in range(1, steps + 1) if steps % k == 0 and steps // k <= 50)
     answer = validated(setting, list(rho), steps=steps, n=n, save_every=looks)
-    print(json.dumps(answer.document(), indent=1) if as_json else answer.text())
+    deliver(json.dumps(answer.document(), indent=1) if as_json else answer.text())
     if output is not None:
         if output.suffix == ".json":
-            output.write_text(json.dumps(answer.document(), indent=1))
+            deliver_to(output, json.dumps(answer.document(), indent=1))
         else:
             answer.write_figure(output)
         print(f"wrote {output}", file=sys.stderr)

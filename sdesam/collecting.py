@@ -7,7 +7,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from .engine.eager import UNIT
 from .failures import StoreFailed
 from .files import put
 from .grids import Grid
+from .setting import FILES
 from .store import Store, canonical
 
-__all__ = ["FORMATS", "Collection", "write_table"]
+__all__ = ["FORMATS", "Collection", "require_files_known", "write_table"]
 
 _VALUES = ("value", "stderr", "low", "high", "n", "diverged", "heavy_tailed", "time", "step")
 
@@ -36,7 +37,11 @@ class Collection:
 
     @classmethod
     def of(cls, store: Store) -> Collection:
-        """All cells that the store's runs asked for, or, without a run's grid, all that it holds."""
+        """All cells that the store's runs asked for, or, without a run's grid, all that it holds.
+
+        Raises ``StoreFailed`` for a store of before that holds results of a user's file.
+        """
+        require_files_known(store)
         wanted: dict[str, int] = {}
         for run in store.runs():
             try:
@@ -47,7 +52,11 @@ class Collection:
                 continue
             for text in texts:
                 wanted[text] = max(units, wanted.get(text, 0))
-        return cls(store, wanted or dict.fromkeys(store.cells(), 1))
+        if not wanted:
+            wanted = dict.fromkeys(store.cells(), 1)
+            for cell in (vars(cell_of(text)) for text in wanted):
+                _require_files(store, {cell[name]: cell[f"{name}_is"] for name in ("landscape", "method")})
+        return cls(store, wanted)
 
     def rows(self) -> Iterator[Row]:
         """Long form, sorted by the cells' fields."""
@@ -58,6 +67,22 @@ class Collection:
                 self.incomplete.append(f"{units} of {self.wanted[text]} units of {text}")
             if sums is not None:
                 yield from rows_of(cell, sums)
+
+
+def require_files_known(store: Store) -> None:
+    """Raise ``StoreFailed`` for a store of before, whose keys saw a file of the user's and nothing that it imports."""
+    for run in store.runs():
+        grid = run.get("grid")
+        _require_files(store, grid.get("stands_for", {}) if isinstance(grid, dict) else {})
+
+
+def _require_files(store: Store, stands_for: Mapping[str, str]) -> None:
+    for reference, meaning in stands_for.items():
+        if ".py:" in reference and not str(meaning).startswith(FILES):
+            raise StoreFailed(
+                f"{store.folder} holds results of {reference} from a version that looked at this file alone, not at "
+                "what it imports: they may be of several functions. Sweep again into another --out."
+            )
 
 
 def _order(cell: Any) -> tuple:

@@ -232,7 +232,7 @@ def execute(
         save(script.figure(results, config), stem)
     record = _record(script, path, config, results)
     _write_csv(stem.with_suffix(".csv"), results)
-    stem.with_suffix(".json").write_text(_document(record))
+    stem.with_suffix(".json").write_text(_document(record), encoding="utf-8")
     return {**record, "seconds": time.perf_counter() - began}
 
 
@@ -294,7 +294,7 @@ def _rounded(value: np.ndarray) -> Any:
 
 def _write_csv(path: Path, results: Mapping[str, np.ndarray]) -> None:
     """Long form: one row a number, with its indices."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["quantity", "index", "value"])
         for name, value in results.items():

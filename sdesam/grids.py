@@ -110,7 +110,8 @@ def read_grid(path: Path) -> tuple[Grid, int | None]:
     """The grid of a TOML file, and its ``n`` where it gives one.
 
     Every key is a field of a cell; a list of values is an axis (for ``x0`` and ``observables``, a list of lists).
-    With ``exit_at`` the cells are exit times, otherwise means.  ``side`` is both by default.
+    With ``exit_at`` the cells are exit times, otherwise means.  ``side`` is both by default.  A relative ``file.py``
+    is looked for beside the grid's file first, then in the working folder.
 
     Raises
     ------
@@ -118,9 +119,10 @@ def read_grid(path: Path) -> tuple[Grid, int | None]:
         For a file that is not TOML, and as ``Grid``.
     """
     try:
-        document = tomllib.loads(path.read_text())
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Notepad begins a file with a mark
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name} must be TOML: {error}.") from error
+    document = {name: _whole(value) if name in (*_COUNTS, "n") else value for name, value in document.items()}
     n = document.pop("n", None)
     if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
         raise ValueError(f"n must be an integer >= 1, got {n!r}: it is the number of replicates.")
@@ -130,7 +132,29 @@ def read_grid(path: Path) -> tuple[Grid, int | None]:
         if name not in known:
             raise ValueError(f"{name!r} is no key of a grid: {nearest(name, known)}")
     axes = {name: _axis(name, value) for name, value in document.items()}
+    for name in ("landscape", "method"):
+        axes |= {name: tuple(_beside(path.parent, r) for r in axes[name])} if name in axes else {}
     return Grid(Escape if "exit_at" in axes else Ensemble, axes), n
+
+
+def _whole(value: Any) -> Any:
+    """1e4 is a float in TOML; where a count is asked for, it is 10000."""
+    if isinstance(value, list):
+        return [_whole(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _beside(folder: Path, reference: str) -> str:
+    """A file of the user's beside the grid's file, where there is one; else below the working folder."""
+    file = Path(reference.rpartition(":")[0])
+    if ".py:" not in reference or file.is_absolute():
+        return reference
+    if (folder / file).is_file():
+        return str(folder / file) + reference[len(str(reference.rpartition(":")[0])) :]
+    if not file.is_file():
+        places = dict.fromkeys((str(folder.resolve()), str(Path.cwd())))
+        raise ValueError(f"{reference!r}: there is no file {str(file)!r} (looked in {' and '.join(places)}).")
+    return reference
 
 
 def _axis(name: str, value: Any) -> tuple:

@@ -19,7 +19,7 @@ _HEADINGS = {"obstacles": "Obstacles and suspected errata", "missing": "What was
 
 def read_records(figures: Path) -> list[dict[str, Any]]:
     """The experiment records of a figures folder, in order of id."""
-    return [json.loads(path.read_text()) for path in sorted(figures.glob("*.json"))]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(figures.glob("*.json"))]
 
 
 def build_report(records: Sequence[Mapping[str, Any]], previous: str = "") -> str:

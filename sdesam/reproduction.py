@@ -20,6 +20,7 @@ from .executors import follow_the_driver, stopping
 from .experiments import execute, find_experiments, load, parts_folder, unexpected
 from .report import build_report, read_records
 from .sources import source_hash
+from .user_failures import results as results_on
 from .validation import nearest
 
 __all__ = ["ExperimentFailed", "Repository", "VerdictChanged", "list_claims", "reproduce"]
@@ -77,8 +78,8 @@ class Repository:
 
     def write_report(self) -> None:
         """Rebuild paper_repro.md from figures/*.json, keeping the prose between its markers."""
-        previous = self.report.read_text() if self.report.exists() else ""
-        self.report.write_text(build_report(read_records(self.figures), previous))
+        previous = self.report.read_text(encoding="utf-8") if self.report.exists() else ""
+        self.report.write_text(build_report(read_records(self.figures), previous), encoding="utf-8")
 
 
 def reproduce(
@@ -120,13 +121,13 @@ def reproduce(
     (results / "manifest.json").write_text(
         json.dumps({"finished": time.ctime(), "host": os.uname().nodename if hasattr(os, "uname") else "",
                     "device": device,
-                    "seconds": {r["id"]: round(r["seconds"], 1) for r in records}}, indent=1)
+                    "seconds": {r["id"]: round(r["seconds"], 1) for r in records}}, indent=1), encoding="utf-8",
     )  # fmt: skip
     repository.write_report()
     changed = [f"{r['id']}: {line}" for r in records for line in unexpected(r)]
     text = _verdict_lines(records, as_json=as_json)
     if changed:
-        print(text)
+        print(text, file=results_on())
         raise VerdictChanged("verdicts differ from those on record: " + "; ".join(changed))
     return text
 

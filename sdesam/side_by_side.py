@@ -23,24 +23,27 @@ from .validation import require_count
 __all__ = ["Table", "side_by_side"]
 
 _MOST_COORDINATES = 4
+_ROWS = 10
 
 
 @dataclass(frozen=True)
 class Table:
-    """Estimates of both sides at the saved steps."""
+    """Estimates of both sides, one row for each of the saved steps whose places are ``shown``."""
 
     settings: dict[str, Any]
     sides: dict[str, Moments]
+    shown: tuple[int, ...]
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per side, observable and saved step."""
+        """One row per side, observable and step shown."""
         found = []
         for side, moments in self.sides.items():
             for name in moments.names:
                 e = moments.estimate(name)
-                for i, k in enumerate(moments.steps):
+                for i in self.shown:
                     found.append({
-                        "side": side, "observable": name, "step": int(k), "time": float(moments.times[i]),
+                        "side": side, "observable": name,
+                        "step": int(moments.steps[i]), "time": float(moments.times[i]),
                         "value": float(np.asarray(e.value)[i]), "stderr": float(np.asarray(e.stderr)[i]),
                         "n": int(moments.count[i]), "diverged": int(moments.nonfinite[i]),
                         "heavy_tailed": bool(np.broadcast_to(e.heavy_tailed, moments.steps.shape)[i]),
@@ -70,9 +73,9 @@ class Table:
         for name in first.names:
             estimates = {side: m.estimate(name) for side, m in self.sides.items()}
             lines += ["", f"{name:<10}" + f"{'time':>8}  " + "".join(f"{side:>26}" for side in estimates)]
-            for i, k in enumerate(first.steps):
+            for i in self.shown:
                 cells = "".join(f"{_cell(e.value, e.stderr, i):>26}" for e in estimates.values())
-                lines.append(f"step {int(k):<5}{first.times[i]:>8.4g}  {cells}")
+                lines.append(f"step {int(first.steps[i]):<5}{first.times[i]:>8.4g}  {cells}")
         lost = {side: int(m.nonfinite[-1]) for side, m in self.sides.items() if m.nonfinite[-1]}
         return "\n".join([*lines, f"\ndiverged: {lost}"] if lost else lines)
 
@@ -119,7 +122,8 @@ def side_by_side(
     elif setting.batches is not None:
         drift, trace = sampling_error(setting.model(), start)
         settings |= {"drift error at x0": float(norm(drift)), "trace error at x0": float(trace)}
-    return Table(settings, found)
+    saved = len(found[ALGORITHM].steps)
+    return Table(settings, found, tuple(range(saved)) if save_every is not None else _about_ten(saved))
 
 
 def _seed(seed: int, side: str) -> int:
@@ -128,6 +132,16 @@ def _seed(seed: int, side: str) -> int:
 
 
 def _spacing(steps: int) -> int:
-    """The largest divisor of steps that still gives at least ten rows; all of them when that means over 100."""
-    spacing = max(k for k in range(1, max(steps // 10, 1) + 1) if steps % k == 0)
-    return spacing if steps // spacing <= 100 else steps
+    """The largest divisor of steps that still gives at least ten rows: the last step is always saved."""
+    return max(k for k in range(1, max(steps // _ROWS, 1) + 1) if steps % k == 0)
+
+
+def _about_ten(saved: int) -> tuple[int, ...]:
+    """Places of ten rows after the first, evenly spread; all where they are not more than twice as many.
+
+    >>> _about_ten(5), _about_ten(102)
+    ((0, 1, 2, 3, 4), (0, 10, 20, 30, 40, 50, 61, 71, 81, 91, 101))
+    """
+    if saved <= 2 * _ROWS + 1:
+        return tuple(range(saved))
+    return tuple(round(i * (saved - 1) / _ROWS) for i in range(_ROWS + 1))

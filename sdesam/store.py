@@ -7,6 +7,7 @@ starting over.
 
     DIR/store.json                               schema and version of the writer
     DIR/chunks/abc/KEY.FIRST-COUNT.SIZE.npz      units FIRST .. FIRST + COUNT − 1 of the cell with that key, SIZE bytes
+    DIR/values/*.json                            what the user's functions gave at fixed points, see ``touchstones``
     DIR/runs/*.json                              who computed what, when, with which command: provenance, not identity
 
 A file is written under another name, synchronised and renamed.  Its name tells its size, so that a listing sees a file
@@ -61,7 +62,7 @@ class Cell(Protocol):
     """A frozen dataclass of plain values (numbers, texts, None and tuples of them) that can compute its sums.
 
     ``sums`` is the type of what ``compute`` returns; ``work`` is the cost of a replicate, in any unit, and ``like``
-    says which cells share that unit: chunks are sized by it.
+    says which cells share that unit: chunks are sized by it.  A cell may have ``touchstone() -> Touchstone | None``.
     """
 
     sums: ClassVar[type]
@@ -78,6 +79,24 @@ class Cell(Protocol):
 
     def compute(self, replicates: range) -> Any:
         """The sums over these replicates."""
+        ...
+
+
+@runtime_checkable
+class Touchstone(Protocol):
+    """What a cell's functions give at fixed points, see ``touchstones``; ``name`` tells what it is about."""
+
+    @property
+    def name(self) -> str:
+        """A file's name."""
+        ...
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        ...
+
+    def difference(self, document: Mapping[str, Any]) -> str | None:
+        """What differs from an earlier document, in words."""
         ...
 
 
@@ -125,7 +144,7 @@ class Store:
 
     def _is_foreign(self) -> bool:
         """Whether the folder holds what no store does; another writer may be creating it at this moment."""
-        own = ("store.json", "chunks", "runs")
+        own = ("store.json", "chunks", "runs", "values")
         return any(p.name not in own and not p.name.startswith(".") for p in self.folder.iterdir())
 
     # ------------------------------------------------------------- writing
@@ -158,6 +177,27 @@ class Store:
                 f"cannot write to {self.folder}: {reason}. What was saved stays; run the same command again when it is "
                 "writable."
             ) from error
+
+    def require_same(self, stone: Touchstone) -> None:
+        """Keep what a cell's functions give at fixed points; where it is kept already, compare.
+
+        Raises
+        ------
+        StoreFailed
+            When they differ: sums of two functions must not be added.
+        """
+        path = self.folder / "values" / f"{stone.name}.json"
+        if not path.exists():
+            self._put(path, json.dumps(stone.document()).encode())
+        try:
+            difference = stone.difference(json.loads(path.read_text(encoding="utf-8")))
+        except UNREADABLE as error:
+            raise StoreFailed(f"{path} is damaged: give another --out.") from error
+        if difference:
+            raise StoreFailed(
+                f"{self.folder} holds results of other functions: {difference}. The files are the same, so what they "
+                "read is not (data, environment, random numbers): restore it, or give another --out."
+            )
 
     # ------------------------------------------------------------- reading
     def index(self) -> Index:
@@ -226,7 +266,7 @@ class Store:
         found = []
         for path in sorted((self.folder / "runs").glob("*.json")):
             try:
-                found.append(json.loads(path.read_text()))
+                found.append(json.loads(path.read_text(encoding="utf-8")))
             except ValueError:
                 self._set_aside(path, "not JSON")
         return found
@@ -258,7 +298,7 @@ class Store:
 
 def _require_schema(mark: Path) -> None:
     try:
-        schema = json.loads(mark.read_text())["schema"]
+        schema = json.loads(mark.read_text(encoding="utf-8"))["schema"]
     except (ValueError, KeyError, TypeError) as error:
         raise StoreFailed(f"{mark} is damaged: restore {{'schema': {SCHEMA}}} if this is a store.") from error
     if schema != SCHEMA:

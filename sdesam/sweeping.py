@@ -18,11 +18,12 @@ from typing import Any
 
 from .cells import Ensemble, Row, rows_of
 from .chunks import Plan
-from .collecting import Collection, write_table
+from .collecting import Collection, require_files_known, write_table
 from .engine.eager import UNIT
 from .executors import Serial
 from .failures import StoreFailed
 from .grids import Grid
+from .setting import FILES
 from .store import SCHEMA, Store, canonical
 from .sweeps import SweepReport, carry_out
 from .validation import require_count
@@ -136,11 +137,12 @@ def sweep(grid: Grid, n: int, folder: Path, means: Means, command: str) -> Sweep
     ValueError
         For a setting that cannot run at all; it is tried before anything is stored.
     StoreFailed
-        When results cannot be written.
+        When results cannot be written, or the store holds results of other functions under the same names.
     """
     first = Plan(grid, {}, n=n)  # every cell is made before anything is stored
     _try_out(first)
     store = Store(folder)
+    _require_same_functions(store, grid)
     plan = Plan(grid, index, n=n, shard=means.share) if (index := store.index()) or means.shard else first
     fraction = time.time_ns() % 10**9  # two runs of one process may start in one second
     name = f"{time.strftime('%Y%m%dT%H%M%S')}-{platform.node()}-{os.getpid()}-{fraction:09d}"
@@ -153,9 +155,23 @@ def sweep(grid: Grid, n: int, folder: Path, means: Means, command: str) -> Sweep
     return report
 
 
+def _require_same_functions(store: Store, grid: Grid) -> None:
+    """Compare what the user's functions give at fixed points with what they gave when the store was filled."""
+    require_files_known(store)
+    if any(meaning.startswith(FILES) for meaning in grid.stands_for.values()):
+        of = {(c.landscape, c.method, c.x0, c.batch_size, c.dtype, c.device): c for c in grid}
+        for stone in (cell.touchstone() for cell in of.values()):
+            if stone is not None:
+                store.require_same(stone)
+
+
 def dry_run(grid: Grid, n: int, folder: Path, means: Means) -> dict[str, Any]:
     """Cells, missing units and an estimate of the time, from a few steps of one cell of each kind."""
-    index = Store(folder, create=False).index() if (folder / "store.json").exists() else {}
+    index = {}
+    if (folder / "store.json").exists():
+        store = Store(folder, create=False)
+        require_files_known(store)
+        index = store.index()
     plan = Plan(grid, index, n=n, shard=means.share)
     _try_out(plan)
     seconds = 0.0

@@ -19,7 +19,7 @@ from typing import Any
 from .chunks import Chunk, Plan, gaps
 from .engine.progress import reporting
 from .executors import Pool, interruptible
-from .store import Cell, Store, canonical, key_of
+from .store import Cell, Store, Touchstone, canonical, key_of
 
 __all__ = ["SweepReport", "carry_out", "run_sweep"]
 
@@ -146,25 +146,29 @@ def _flow(
         for future in done:
             chunk = flying.pop(future)
             try:
-                sums, seconds = future.result()
+                sums, seconds, stone = future.result()
             except Exception as error:
                 again.append((chunk, f"{type(error).__name__}: {error}"))
                 pool.renew_if_broken(error)
                 continue
             pool.succeeded()
+            if stone is not None:
+                store.require_same(stone)
             store.write(chunk.text, chunk.first, chunk.count, sums)
             plan.measured(chunk, seconds)
             report.computed += 1
             advance(math.ceil(len(chunk.replicates) * chunk.cell.work))
 
 
-def _compute(cell: Cell, replicates: range) -> tuple[Any, float]:
+def _compute(cell: Cell, replicates: range) -> tuple[Any, float, Touchstone | None]:
     """What a worker does: one torch thread, so that the bits do not depend on the machine."""
     import torch
 
     threads, began = torch.get_num_threads(), time.perf_counter()
     torch.set_num_threads(1)
     try:
-        return cell.compute(replicates), time.perf_counter() - began
+        sums, seconds = cell.compute(replicates), time.perf_counter() - began
+        touchstone = getattr(cell, "touchstone", None)
+        return sums, seconds, touchstone and touchstone()
     finally:
         torch.set_num_threads(threads)

@@ -9,7 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "sdesam"
 ORDER = [
-    ["validation", "failures", "calculus", "special", "folds", "statistics", "quadrature", "noise", "conclusions"],
+    ["validation", "failures", "user_failures", "calculus", "special", "folds", "statistics", "quadrature", "noise",
+     "conclusions"],
     ["landscapes", "saddles_and_valleys", "finite_sums", "datasets", "oracles", "minibatch", "observables"],
     ["updates", "sde", "one_step"],
     ["kernels", "variants", "stability", "integrators", "second_order", "theory.gaussian_noise",
@@ -29,12 +30,12 @@ ORDER = [
      "drift_corrections", "leading_constants", "fluctuations", "planted", "interop.torchsde", "interop"],
     ["plotting", "files", "sources", "experiments", "criteria", "devices", "validation_tasks", "validation_figures",
      "validation_rows", "report", "store", "chunks", "executors", "sweeps"],
-    ["catalogue", "setting", "side_by_side", "cells", "order_report", "grids", "collecting", "sweeping",
-     "reproduction", "terminal", "explorer.families", "explorer.entries", "explorer.state", "explorer.methods",
-     "explorer.tracing", "explorer.formulas", "explorer.science", "explorer.presets", "explorer.stopped",
-     "explorer.switched", "explorer.critical", "explorer.library", "explorer.check", "explorer.page",
-     "explorer.application", "explorer.figure", "explorer.server", "explorer.widget", "explorer", "validating",
-     "cli_stores", "cli_explore", "cli_validate", "cli"],
+    ["user_files", "user_code", "catalogue", "setting", "touchstones", "side_by_side", "cells", "order_report",
+     "grids", "collecting", "sweeping", "reproduction", "terminal", "explorer.families", "explorer.entries",
+     "explorer.state", "explorer.methods", "explorer.tracing", "explorer.formulas", "explorer.science",
+     "explorer.presets", "explorer.stopped", "explorer.switched", "explorer.critical", "explorer.library",
+     "explorer.check", "explorer.page", "explorer.application", "explorer.figure", "explorer.server",
+     "explorer.widget", "explorer", "validating", "cli_stores", "cli_explore", "cli_validate", "cli"],
 ]  # fmt: skip
 RANK = {name: i for i, name in enumerate(name for layer in ORDER for name in layer)}
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+from ..user_failures import guarded
 from .check import check
 from .library import Library
 from .page import config_of, entry_text, science_module, style_text
@@ -84,7 +85,8 @@ class Application:
         if not self.busy.acquire(blocking=False):
             raise Refused(429, "The toolkit is busy with another check: try again in a moment.")
         try:
-            return self.check(self.library, document)
+            with guarded():
+                return self.check(self.library, document)
         except (ValueError, TypeError, OverflowError) as error:
             raise Refused(400, sentence_of(error)) from error
         finally:
@@ -93,11 +95,13 @@ class Application:
     def _page(self) -> str:
         library, state = self.library, self.state
         config = config_of(state, library.families, library.methods)
-        return entry_text(config, [library.science(state.landscape, state.method)], server=True)
+        with guarded():
+            return entry_text(config, [library.science(state.landscape, state.method)], server=True)
 
     def _science(self, landscape: str, method: str) -> str:
         try:
-            return science_module(self.library.science(landscape, method))
+            with guarded():
+                return science_module(self.library.science(landscape, method))
         except ValueError as error:
             raise Refused(404, sentence_of(error)) from error
 

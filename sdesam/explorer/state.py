@@ -166,7 +166,7 @@ def read_state(text: str) -> State:
     if not text.endswith(".json"):
         return State.from_fragment(text)
     try:
-        document = json.loads(Path(text).read_text())
+        document = json.loads(Path(text).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ValueError(f"state file {text!r} cannot be read: {error}.") from error
     return State.of(document.get("state", document) if isinstance(document, Mapping) else document)

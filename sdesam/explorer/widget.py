@@ -11,6 +11,7 @@ try:
 except ImportError as missing:
     raise ModuleNotFoundError('the notebook explorer needs anywidget: pip install "sdesam[notebook]"') from missing
 
+from ..user_failures import guarded
 from .application import sentence_of
 from .check import check
 from .library import Library, first_state, library_of
@@ -74,6 +75,7 @@ class Explorer(anywidget.AnyWidget):
     def _asked(self, _: Any, message: Any, buffers: Any) -> None:
         """Answer "Check with the toolkit"."""
         try:
-            self.send({"found": check(self._library, message["check"])})
+            with guarded():
+                self.send({"found": check(self._library, message["check"])})
         except Exception as error:  # whatever happened, the page must not wait for ever
             self.send({"error": sentence_of(error)})
