@@ -19,7 +19,7 @@ from .setting import MODEL, SIDES, Setting, fingerprint
 from .statistics import Estimate, Moments
 from .touchstones import Touchstone, touchstone_of
 from .user_failures import guarded
-from .validation import require_count, require_positive
+from .validation import require_count, require_positive, set_fields
 
 __all__ = ["CELLS", "Ensemble", "Escape", "Row", "cell_of", "observable_named", "rows_of"]
 
@@ -41,7 +41,7 @@ class _Simulated(Setting):
         super().__post_init__()
         if self.side not in SIDES:
             raise ValueError(f"side must be one of {', '.join(SIDES)}, got {self.side!r}.")
-        require_count("steps", self.steps, least=1, why="a run needs a step")
+        set_fields(self, steps=require_count("steps", self.steps, least=1, why="a run needs a step"))
         for name in ("landscape", "method"):
             reference = getattr(self, name)
             if not getattr(self, f"{name}_is") and (name == "landscape" or ".py:" in reference):
@@ -84,7 +84,7 @@ class Ensemble(_Simulated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_count("saves", self.saves, least=1, why="it is the number of saved steps")
+        set_fields(self, saves=require_count("saves", self.saves, least=1, why="it is the number of saved steps"))
         if self.steps % self.saves:
             raise ValueError(f"saves must divide steps = {self.steps}: the last step is saved, got {self.saves}.")
         object.__setattr__(self, "observables", tuple(self.observables))
@@ -128,10 +128,9 @@ class Escape(_Simulated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "exit_at", float(self.exit_at))
-        require_positive("exit_at", self.exit_at, "it is the distance of the exit")
+        set_fields(self, exit_at=require_positive("exit_at", self.exit_at, "it is the distance of the exit"))
         if self.axis is not None:
-            require_count("axis", self.axis, least=0, why="it is a coordinate's index")
+            set_fields(self, axis=require_count("axis", self.axis, least=0, why="it is a coordinate's index"))
 
     @property
     def like(self) -> tuple:

@@ -36,7 +36,7 @@ class Plan:
 
     def __init__(self, cells: Sequence, index: Index, *, n: int, shard: tuple[int, int] = (0, 1)) -> None:
         """Look up every cell once; ``shard = (i, of)`` takes the i-th of equal shares of all units."""
-        require_count("n", n, least=1, why="it is the number of replicates")
+        n = require_count("n", n, least=1, why="it is the number of replicates")
         if len(cells) == 0:
             raise ValueError("cells must hold at least one cell, got none.")
         i, of = shard

@@ -57,7 +57,7 @@ def powers_of(rho_power: float, *, rho: bool = True) -> tuple[float, ...]:
     >>> powers_of(0.5), powers_of(1.0)
     ((0.5, 1.0, 1.5, 2.0), (0.5, 1.0, 2.0, 3.0))
     """
-    require_nonnegative("rho_power", rho_power, "rho = rho_scale·eta^rho_power")
+    rho_power = require_nonnegative("rho_power", rho_power, "rho = rho_scale·eta^rho_power")
     return INTEGER if not rho or float(rho_power).is_integer() else HALF_INTEGER
 
 
@@ -67,7 +67,7 @@ def second_powers_of(rho_power: float, *, rho: bool = True) -> tuple[float, ...]
     >>> second_powers_of(0.0), second_powers_of(0.5)
     ((1.0, 2.0, 3.0, 4.0), (1.0, 2.0, 2.5, 3.0))
     """
-    require_nonnegative("rho_power", rho_power, "rho = rho_scale·eta^rho_power")
+    rho_power = require_nonnegative("rho_power", rho_power, "rho = rho_scale·eta^rho_power")
     return (1.0, 2.0, 3.0, 4.0) if not rho or float(rho_power).is_integer() else (1.0, 2.0, 2.5, 3.0)
 
 

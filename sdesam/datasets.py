@@ -68,7 +68,7 @@ def iris_linear_network(hidden: int = 4) -> FiniteSum:
     The task is Monzio Compagnoni et al.'s second one (a linear network with one hidden layer on Iris); the
     width and the standardisation are our choice.
     """
-    require_count("hidden", hidden, least=1, why="it is the width of the hidden layer")
+    hidden = require_count("hidden", hidden, least=1, why="it is the width of the hidden layer")
 
     def loss(x: Tensor, datum: tuple[Tensor, Tensor]) -> Tensor:
         a, label = datum
@@ -87,8 +87,8 @@ def breast_cancer_network(hidden: int = 4, *, weight_decay: float = 0.0) -> Fini
     The task is Monzio Compagnoni et al.'s third one.  Their code takes y in {0, 1}, so that 37 % of the data
     have no gradient; here y is ±1.  Width and decay are our choice.
     """
-    require_count("hidden", hidden, least=1, why="it is the width of the hidden layer")
-    require_nonnegative("weight_decay", weight_decay, "it is a penalty")
+    hidden = require_count("hidden", hidden, least=1, why="it is the width of the hidden layer")
+    weight_decay = require_nonnegative("weight_decay", weight_decay, "it is a penalty")
 
     def loss(x: Tensor, datum: tuple[Tensor, Tensor]) -> Tensor:
         a, y = datum
@@ -133,9 +133,9 @@ def teacher_student(
     Source: Monzio Compagnoni et al. 2023 (recalled: a linear teacher, a nonlinear student, 20 hidden layers); shapes
     and scales from the authors' code; depth, activations and seed are our choice.
     """
-    require_count("width", width, least=1, why="it is the width of every layer")
-    require_count("layers", layers, least=1, why="it is the depth")
-    require_nonnegative("weight_decay", weight_decay, "it is a penalty")
+    width = require_count("width", width, least=1, why="it is the width of every layer")
+    layers = require_count("layers", layers, least=1, why="it is the depth")
+    weight_decay = require_nonnegative("weight_decay", weight_decay, "it is a penalty")
     generator = np.random.default_rng(seed)
     inputs, weights = (
         torch.from_numpy(generator.standard_normal(shape) / width**0.5)

@@ -104,7 +104,7 @@ def models_by_quadrature(
     if not (models and observables):
         raise ValueError("models and observables must name at least one each, got none.")
     target = _ACCURACY[d] if accuracy is None else accuracy
-    require_positive("accuracy", target, "grids are refined until two of them agree to it")
+    target = require_positive("accuracy", target, "grids are refined until two of them agree to it")
     tube = tube_about(optimizer, models, start, steps, observables)
     eta = float(optimizer.dt)
     noise = (1 / _substeps(eta, d)[0]) ** 0.5  # of the scheme's longest step, in units of the optimizer's

@@ -22,7 +22,7 @@ from .kernels import Kernel
 from .noise import Normal, normals
 from .observables import Observable, asked
 from .statistics import Moments
-from .validation import as_floats, require_count, require_nonnegative
+from .validation import as_floats, require_count, require_nonnegative, require_seed, set_fields
 
 __all__ = ["Cloud", "DivergenceWarning", "Engine", "simulate", "trajectories"]
 
@@ -42,7 +42,7 @@ class Cloud:
     scale: float
 
     def __post_init__(self) -> None:
-        require_nonnegative("scale", self.scale, "it is the standard deviation of the start")
+        set_fields(self, scale=require_nonnegative("scale", self.scale, "it is the standard deviation of the start"))
 
 
 def simulate(
@@ -93,6 +93,7 @@ def simulate(
     DivergenceWarning
         When replicates become non-finite.
     """
+    n, steps, save_every, seed = run_counts(n, steps, save_every, seed)
     start, d = prepare(kernel, x0, n=n, steps=steps, save_every=save_every, engine=engine)
     chosen = part_of(n, replicates)
     if not isinstance(observables, Mapping):
@@ -138,6 +139,7 @@ def trajectories(
     ValueError, TypeError
         As ``simulate``.
     """
+    n, steps, save_every, seed = run_counts(n, steps, save_every, seed)
     start, d = prepare(kernel, x0, n=n, steps=steps, save_every=save_every, engine="auto")
     parts = []
     for block in blocks(range(n), d):
@@ -291,6 +293,16 @@ def _measure(name: str, value: Tensor, x: Tensor, finite: Tensor, k: int) -> Ten
 
 
 # ----------------------------------------------------------------- arguments
+def run_counts(n: int, steps: int, save_every: int, seed: int) -> tuple[int, int, int, int]:
+    """The counts that every run takes, as integers of Python."""
+    return (
+        require_count("n", n, least=1, why="it is the number of replicates"),
+        require_count("steps", steps, least=1, why="a run needs a step"),
+        require_count("save_every", save_every, least=1, why="it counts steps between looks"),
+        require_seed(seed),
+    )
+
+
 def prepare(
     kernel: Kernel, x0: Points | Cloud, *, n: int, steps: int, save_every: int, engine: str
 ) -> tuple[Start, int]:
@@ -300,9 +312,6 @@ def prepare(
             f"kernel must be a kernel, got {type(kernel).__name__}: make one with optimizer(update, g, eta), or with "
             "an integrator such as small_noise_srk(sde, h)."
         )
-    require_count("n", n, least=1, why="it is the number of replicates")
-    require_count("steps", steps, least=1, why="a run needs a step")
-    require_count("save_every", save_every, least=1, why="it counts steps between looks")
     if steps % save_every:
         raise ValueError(f"save_every must divide steps = {steps}, so that the last step is saved, got {save_every}.")
     if engine not in ("auto", "fused", "eager"):

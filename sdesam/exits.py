@@ -15,7 +15,7 @@ from .engine.choice import short_run
 from .engine.compilation import Fused
 from .engine.cpu import fused_exits
 from .engine.eager import blocks, visit
-from .ensembles import Cloud, Engine, Points, common_start, fused_or_note, part_of, prepare
+from .ensembles import Cloud, Engine, Points, common_start, fused_or_note, part_of, prepare, run_counts
 from .kernels import Kernel
 from .statistics import Estimate, engine_arrays, notes_joined
 from .validation import require_count
@@ -161,7 +161,8 @@ def first_exit(
     ValueError, TypeError
         As ``simulate``, or when ``inside`` does not return one boolean per replicate.
     """
-    require_count("max_steps", max_steps, least=1, why="an exit needs a step")
+    max_steps = require_count("max_steps", max_steps, least=1, why="an exit needs a step")
+    n, *_, seed = run_counts(n, max_steps, 1, seed)
     start, d = prepare(kernel, x0, n=n, steps=max_steps, save_every=1, engine=engine)
     chosen = part_of(n, replicates)
     short = short_run(kernel, n=n, steps=max_steps, looks=max_steps)

@@ -59,7 +59,7 @@ def fluctuation_order(
     ValueError
         As ``weak_order_of``.
     """
-    require_positive("horizon", horizon, "it is the model time of the comparison")
+    horizon = require_positive("horizon", horizon, "it is the model time of the comparison")
     falling, steps = clock(etas, horizon)
     start = as_points("x0", x0, None).double()
     phis = second_moments(heun_path(pair_at(falling[-1])[1], start.tolist(), horizon, _PATH)[-1].tolist())

@@ -98,8 +98,8 @@ class Grid(Sequence):
 
 
 def _steps(horizon: float, eta: float) -> int:
-    require_positive("horizon", horizon, "it is the model time of a run")
-    require_positive("eta", eta, "it is the learning rate")
+    horizon = require_positive("horizon", horizon, "it is the model time of a run")
+    eta = require_positive("eta", eta, "it is the learning rate")
     steps = horizon / eta
     if not abs(steps - round(steps)) <= 1e-9 * steps:
         raise ValueError(f"horizon must be a whole number of steps of eta = {eta}, got {horizon}: {steps:.6g} steps.")

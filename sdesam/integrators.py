@@ -17,7 +17,7 @@ from torch import Tensor
 from .calculus import Scalar
 from .noise import Normal
 from .sde import SDE, LinearMap
-from .validation import require_positive
+from .validation import as_floats, require_count, require_positive, set_fields
 
 __all__ = [
     "EulerMaruyama",
@@ -40,6 +40,9 @@ class Integrator:
 
     sde: SDE
     h: Scalar
+
+    def __post_init__(self) -> None:
+        set_fields(self, h=require_positive("h", self.h, "it is the integrator's step in model time"))
 
     @property
     def noise(self) -> Normal:
@@ -124,7 +127,6 @@ class Heun(Integrator):
 
 def euler_maruyama(sde: SDE, h: Scalar) -> EulerMaruyama:
     """Euler-Maruyama with step h: weak order 1.  With h = eta it nearly *is* the optimizer."""
-    require_positive("h", h, "it is the integrator's step in model time")
     return EulerMaruyama(sde, h)
 
 
@@ -137,7 +139,6 @@ def small_noise_srk(sde: SDE, h: Scalar) -> SmallNoiseSRK:
 
     Source: Milstein's small-noise methods; derived and measured for this project.
     """
-    require_positive("h", h, "it is the integrator's step in model time")
     return SmallNoiseSRK(sde, h)
 
 
@@ -149,7 +150,6 @@ def heun(sde: SDE, h: Scalar) -> Heun:
     ValueError
         For an SDE with noise: dropping it silently would be another model.
     """
-    require_positive("h", h, "it is the integrator's step in model time")
     if sde.noise_dim:
         raise ValueError(f"heun integrates an ODE, got noise_dim = {sde.noise_dim}: use small_noise_srk.")
     return Heun(sde, h)
@@ -157,7 +157,9 @@ def heun(sde: SDE, h: Scalar) -> Heun:
 
 def heun_path(sde: SDE, start: Sequence[float] | np.ndarray, horizon: float, count: int) -> np.ndarray:
     """Where the drift alone takes ``start`` (d,) by the horizon: ``count`` steps of Heun's scheme, (count + 1, d)."""
-    h, x = horizon / count, torch.as_tensor(start, dtype=torch.float64)[None]
+    count = require_count("count", count, least=1, why="a path needs a step")
+    h = require_positive("horizon", horizon, "it is how long the drift acts") / count
+    x = as_floats("start", start).double()[None]
     path = [x]
     for _ in range(count):
         b, _ = sde.coefficients(x)

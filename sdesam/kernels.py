@@ -17,7 +17,7 @@ from .calculus import Scalar
 from .landscapes import require_landscape
 from .noise import Noise, Normal
 from .oracles import Oracle, require_oracle
-from .validation import require_count, require_nonnegative, require_positive
+from .validation import as_plain, require_count, require_nonnegative, require_positive
 
 __all__ = ["Coupled", "Derived", "Kernel", "Optimizer", "Subcycled", "coupled", "optimizer", "subcycle"]
 
@@ -103,19 +103,30 @@ def optimizer(update: Callable[..., Tensor], g: Oracle, eta: Scalar) -> Optimize
     >>> ss.optimizer(partial(ss.sam, rho=0.05), g, eta=0.01).name
     'sam'
 
+    Hyper-parameters may be numbers of any kind, tensors and arrays of no dimensions: the update is called with floats.
+
     Raises
     ------
     ValueError, TypeError
         For eta <= 0, rho < 0, NaN or infinities, or an update with a hyper-parameter still unbound.
     """
-    require_positive("eta", eta, "it is the learning rate")
+    eta = require_positive("eta", eta, "it is the learning rate")
     require_oracle(g)
     field, bound = unwrap(update)
-    for name, value in bound.items():
-        if name == "rho":
-            require_nonnegative("rho", value, "it is the ascent radius")
     _require_bound(update, getattr(field, "__name__", "update"))
-    return Optimizer(update, g, eta)
+    return Optimizer(_with_floats(update, bound), g, eta)
+
+
+def _with_floats(update: Callable[..., Tensor], bound: dict[str, Any]) -> Callable[..., Tensor]:
+    """The update with rho checked, and with floats for the numbers that a partial binds as something else."""
+    plain = {name: as_plain(value) for name, value in bound.items()}
+    if "rho" in bound:
+        plain["rho"] = require_nonnegative("rho", bound["rho"], "it is the ascent radius")
+    for name, value in plain.items():
+        if isinstance(value, float) and math.isnan(value):
+            raise ValueError(f"{name} must be a number, got {value}: the update is called with it.")
+    changed = {name: value for name, value in plain.items() if value is not bound[name]}
+    return partial(update, **changed) if changed else update
 
 
 def _require_update_shape(kernel: Optimizer, x: Tensor) -> None:
@@ -218,7 +229,7 @@ class Subcycled(Derived):
 
 def subcycle(kernel: Kernel, r: int) -> Subcycled:
     """Count r small steps as one: ``subcycle(euler_maruyama(sde, eta / r), r)`` keeps an optimizer's clock."""
-    require_count("r", r, least=1, why="it is the number of small steps in a step")
+    r = require_count("r", r, least=1, why="it is the number of small steps in a step")
     return Subcycled(kernel, r)
 
 

@@ -6,7 +6,6 @@ the same shape law is a landscape too.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -16,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .validation import as_floats, require_count
+from .validation import as_floats, require_count, require_finite, set_fields
 
 __all__ = [
     "DoubleWell", "Landscape", "LogCosh", "Quadratic", "Saddle", "TanhNetwork", "dimension_of", "points_of",
@@ -98,10 +97,10 @@ class Saddle:
     eigenvalues: tuple[float, ...] = (1.0, -1.0)
 
     def __post_init__(self) -> None:
-        values = tuple(float(e) for e in self.eigenvalues)
-        if not all(math.isfinite(e) for e in values) or not (min(values, default=0) < 0 < max(values, default=0)):
+        values = tuple(require_finite("eigenvalues", e, "they are curvatures") for e in self.eigenvalues)
+        if not min(values, default=0) < 0 < max(values, default=0):
             raise ValueError(f"eigenvalues must be finite and of both signs, got {values}: use Quadratic otherwise.")
-        object.__setattr__(self, "eigenvalues", values)
+        set_fields(self, eigenvalues=values)
 
     @property
     def dim(self) -> int:
@@ -136,7 +135,7 @@ class LogCosh:
     dim: int = 1
 
     def __post_init__(self) -> None:
-        require_count("dim", self.dim, least=1, why="it is the number of coordinates")
+        set_fields(self, dim=require_count("dim", self.dim, least=1, why="it is the number of coordinates"))
 
     @property
     def minimizers(self) -> Tensor:
@@ -162,7 +161,7 @@ class DoubleWell:
     dim: int = 1
 
     def __post_init__(self) -> None:
-        require_count("dim", self.dim, least=1, why="it is the number of coordinates")
+        set_fields(self, dim=require_count("dim", self.dim, least=1, why="it is the number of coordinates"))
 
     @property
     def minimizers(self) -> Tensor:

@@ -78,8 +78,8 @@ def leading_constant(
 
     Source: derived for this project.
     """
-    require_positive("horizon", horizon, "it is the model time of the comparison")
-    require_nonnegative("rho_scale", rho_scale, "rho = rho_scale·√eta")
+    horizon = require_positive("horizon", horizon, "it is the model time of the comparison")
+    rho_scale = require_nonnegative("rho_scale", rho_scale, "rho = rho_scale·√eta")
     rule = default_rule(g, nodes)
     start = as_points("x0", x0, None).double()
     if not follows_gradient(update, g, start, nodes=nodes):

@@ -11,7 +11,7 @@ from torch import Tensor
 from .finite_sums import FiniteSum
 from .noise import Choice
 from .oracles import GaussianOracle, align
-from .validation import require_count
+from .validation import require_count, set_fields
 
 __all__ = ["MinibatchOracle", "gaussian_surrogate", "single_data"]
 
@@ -52,7 +52,8 @@ class MinibatchOracle:
             raise TypeError(
                 f"mean must be a FiniteSum, got {type(self.mean).__name__}: only a sum over data has minibatches."
             )
-        require_count("batch_size", self.batch_size, least=1, why="it is the number of data in a batch")
+        why = "it is the number of data in a batch"
+        set_fields(self, batch_size=require_count("batch_size", self.batch_size, least=1, why=why))
         if not self.replace and self.batch_size > self.mean.N:
             raise ValueError(
                 f"batch_size must be <= N = {self.mean.N} without replacement, got {self.batch_size}: there are no "

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .quadrature import hermite, polar_about, split_at, tensor_rule
-from .validation import require_count
+from .validation import require_count, require_seed, set_fields
 
 __all__ = ["Bits", "Choice", "Noise", "Normal", "Product", "Sample", "ThreePoint", "TwoPoint"]
 
@@ -77,8 +77,8 @@ def _require_affordable(count: int, what: str, fewer: str = "lower the order") -
 
 
 def _sample(draw: Callable[[Bits, torch.dtype], Any], n: int, seed: int) -> Sample:
-    require_count("n", n, least=2, why="a random rule needs points")
-    generator = np.random.default_rng(seed)
+    n = require_count("n", n, least=2, why="a random rule needs points")
+    generator = np.random.default_rng(require_seed(seed))
     z = draw(lambda k: generator.integers(0, 2**32, size=(k, n), dtype=np.uint32), torch.float64)
     return Sample(z, torch.full((n,), 1 / n, dtype=torch.float64))
 
@@ -110,7 +110,7 @@ class Normal(_Sampled):
 
     def __init__(self, *shape: int, private: int = 0) -> None:
         _set_shape(self, shape)
-        require_count("private", private, least=0, why="it counts components no partner shares")
+        private = require_count("private", private, least=0, why="it counts components no partner shares")
         if private > self.size:
             raise ValueError(f"private must be <= {self.size}, the number of normals, got {private}.")
         object.__setattr__(self, "private", private)
@@ -137,7 +137,7 @@ class Normal(_Sampled):
         ValueError
             For more than 10,000 nodes, and for a pole when m > 2.
         """
-        require_count("order", order, least=1, why="it is the number of quadrature nodes per dimension")
+        order = require_count("order", order, least=1, why="it is the number of quadrature nodes per dimension")
         m = self.size
         if m == 0:
             return torch.empty(1, 0, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
@@ -216,8 +216,12 @@ class Choice(_Sampled):
     replace: bool = False
 
     def __post_init__(self) -> None:
-        require_count("N", self.N, least=1, why="it is the number of data")
-        require_count("B", self.B, least=1, why="it is the minibatch size")
+        set_fields(
+            self,
+            N=require_count("N", self.N, least=1, why="it is the number of data"),
+            B=require_count("B", self.B, least=1, why="it is the minibatch size"),
+            replace=bool(self.replace),
+        )
         if not self.replace and self.B > self.N:
             raise ValueError(f"B must be <= N = {self.N} without replacement, got {self.B}.")
         if self.p is None:
@@ -304,6 +308,5 @@ Noise = Normal | TwoPoint | ThreePoint | Choice | Product
 
 
 def _set_shape(noise: object, shape: tuple[int, ...]) -> None:
-    for length in shape:
-        require_count("shape", length, least=0, why="it counts the random numbers of one step")
-    object.__setattr__(noise, "shape", tuple(int(length) for length in shape))
+    why = "it counts the random numbers of one step"
+    set_fields(noise, shape=tuple(require_count("shape", length, least=0, why=why) for length in shape))

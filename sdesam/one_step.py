@@ -172,7 +172,7 @@ def modified_equation(
 
     Source: derived for this project (backward error analysis of one step); checked without Monte Carlo.
     """
-    require_positive("eta", eta, "it is the learning rate")
+    eta = require_positive("eta", eta, "it is the learning rate")
     require_oracle(g)
     if order not in (1, 2):
         raise ValueError(f"order must be 1 or 2, the weak order of the model, got {order!r}.")
@@ -207,7 +207,8 @@ def rule_of(g: Oracle, order: int, nodes: tuple[Any, Tensor] | None) -> Rule:
         _require_rule(g, nodes)
         return Rule(g, order, nodes)
     if isinstance(g, GaussianOracle):
-        require_count("points", order, least=_LEAST_ORDER, why="a rule about a pole with fewer nodes misses mass")
+        why = "a rule about a pole with fewer nodes misses mass"
+        order = require_count("points", order, least=_LEAST_ORDER, why=why)
         return Rule(_compact(g), order)
     return Rule(g, order)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from .calculus import Scalar, grad
 from .landscapes import Landscape, dimension_of
 from .noise import Noise, Normal
-from .validation import as_floats, require_count, require_nonnegative
+from .validation import as_floats, require_count, require_nonnegative, set_fields
 
 __all__ = ["ExactOracle", "GaussianOracle", "Oracle", "align", "is_additive", "linearize", "require_oracle"]
 
@@ -130,18 +130,19 @@ class GaussianOracle:
             m = sigma.shape[1]
         else:
             if not callable(sigma):
-                require_nonnegative("sigma", sigma, "it is the standard deviation of the gradient noise")
+                why = "it is the standard deviation of the gradient noise"
+                sigma = require_nonnegative("sigma", sigma, why)  # pyright: ignore[reportArgumentType, reportCallIssue]
             m = d if noise_dim is None or not callable(sigma) else noise_dim
         if d is None or m is None:
             raise ValueError(
                 f"dim must be given: {getattr(f, '__name__', type(f).__name__)} does not know its dimension, "
                 "and its noise needs it to draw its vector."
             )
-        require_count("dim", d, least=1, why="it is the dimension of x")
+        d = require_count("dim", d, least=1, why="it is the dimension of x")
         if noise_dim not in (None, m):
             raise ValueError(f"noise_dim must be {m}, the number of columns of sigma, got {noise_dim}.")
-        for name, value in (("mean", f), ("sigma", sigma), ("dim", d), ("noise_dim", m)):
-            object.__setattr__(self, name, value)
+        m = require_count("noise_dim", m, least=1, why="it is the number of normals of one draw")
+        set_fields(self, mean=f, sigma=sigma, dim=d, noise_dim=m)
 
     @classmethod
     def from_covariance(cls, f: Landscape, covariance: Tensor | np.ndarray | Sequence) -> GaussianOracle:

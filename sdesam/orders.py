@@ -142,8 +142,8 @@ def weak_order(
         estimators.
     """
     require_oracle(g)
-    require_nonnegative("rho_scale", rho_scale, "rho = rho_scale·eta^rho_power")
-    require_nonnegative("rho_power", rho_power, "rho = rho_scale·eta^rho_power")
+    rho_scale = require_nonnegative("rho_scale", rho_scale, "rho = rho_scale·eta^rho_power")
+    rho_power = require_nonnegative("rho_power", rho_power, "rho = rho_scale·eta^rho_power")
     field = unwrap(update)[0]
 
     def pair_at(eta: float) -> tuple[Kernel, SDE]:
@@ -182,12 +182,12 @@ def weak_order_of(
     ValueError
         As ``weak_order``.
     """
-    require_positive("horizon", horizon, "it is the model time of the comparison")
+    horizon = require_positive("horizon", horizon, "it is the model time of the comparison")
     if not observables:
         raise ValueError("observables must name at least one function, got none.")
     _require_varying(observables, x0)
     if n is not None:
-        require_count("n", n, least=2, why="one replicate has no standard error")
+        n = require_count("n", n, least=2, why="one replicate has no standard error")
     if unknown := set(e1 or {}) - set(observables):
         raise ValueError(f"e1 must name observables, got {', '.join(sorted(unknown))}; there are {list(observables)}.")
     falling, steps = clock(etas, horizon)
@@ -228,7 +228,7 @@ def clock(etas: Sequence[float], horizon: float) -> tuple[list[float], list[int]
 
 
 def _steps(horizon: float, eta: float) -> int:
-    require_positive("eta", eta, "it is the learning rate")
+    eta = require_positive("eta", eta, "it is the learning rate")
     steps = round(horizon / eta)
     if steps < 1 or abs(horizon / eta - steps) > 1e-9 * steps:
         raise ValueError(

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .landscapes import Landscape, LogCosh, dimension_of
-from .validation import as_floats, require_count, require_positive
+from .validation import as_floats, require_count, require_finite, require_positive, set_fields
 
 __all__ = ["EmbeddedSaddle", "LinearAutoencoder", "ProductValley", "Rotated", "WenValley", "rotation"]
 
@@ -41,11 +41,11 @@ class EmbeddedSaddle:
     lam: float = 0.01
 
     def __post_init__(self) -> None:
-        values = tuple(float(e) for e in self.eigenvalues)
-        if not all(math.isfinite(e) for e in values) or not (min(values, default=0) < 0 < max(values, default=0)):
+        values = tuple(require_finite("eigenvalues", e, "they are curvatures") for e in self.eigenvalues)
+        if not min(values, default=0) < 0 < max(values, default=0):
             raise ValueError(f"eigenvalues must be finite and of both signs, got {values}.")
-        require_positive("lam", self.lam, "without the quartic the saddle is unbounded below")
-        object.__setattr__(self, "eigenvalues", values)
+        lam = require_positive("lam", self.lam, "without the quartic the saddle is unbounded below")
+        set_fields(self, eigenvalues=values, lam=lam)
 
     @property
     def dim(self) -> int:
@@ -76,6 +76,7 @@ def rotation(angle: float) -> Float[Tensor, "2 2"]:
     >>> rotation(0.0).tolist()
     [[1.0, -0.0], [0.0, 1.0]]
     """
+    angle = require_finite("angle", angle, "it is in radians")
     c, s = math.cos(angle), math.sin(angle)
     return torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
 
@@ -152,9 +153,8 @@ class ProductValley:
     bottom: float = 0.0
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.bottom):
-            raise ValueError(f"bottom must be finite, got {self.bottom!r}: it is where l is smallest.")
-        slope = torch.func.grad(self._of)(torch.tensor(float(self.bottom), dtype=torch.float64))
+        set_fields(self, bottom=require_finite("bottom", self.bottom, "it is where l is smallest"))
+        slope = torch.func.grad(self._of)(torch.tensor(self.bottom, dtype=torch.float64))
         if not abs(float(slope)) <= 1e-8:
             raise ValueError(f"bottom must be the minimizer of ell, at {self.bottom} its slope is {float(slope):.3g}.")
 
@@ -238,14 +238,14 @@ class LinearAutoencoder:
     bottleneck: int = 1
 
     def __post_init__(self) -> None:
-        values = tuple(float(v) for v in self.variances)
-        require_count("bottleneck", self.bottleneck, least=1, why="it is the width of the hidden layer")
-        if self.bottleneck >= len(values) or not all(math.isfinite(v) and v > 0 for v in values):
+        values = tuple(require_positive("variances", v, "they are those of the data") for v in self.variances)
+        bottleneck = require_count("bottleneck", self.bottleneck, least=1, why="it is the width of the hidden layer")
+        if bottleneck >= len(values):
             raise ValueError(
-                f"variances must be more than bottleneck = {self.bottleneck} positive numbers, got {values}: "
+                f"variances must be more than bottleneck = {bottleneck} positive numbers, got {values}: "
                 "else nothing is compressed."
             )
-        object.__setattr__(self, "variances", values)
+        set_fields(self, variances=values, bottleneck=bottleneck)
 
     @property
     def dim(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .oracles import Oracle
-from .validation import require_count
+from .validation import require_count, set_fields
 
 __all__ = ["SDE", "Coefficients", "LinearMap", "UpdateField"]
 
@@ -47,8 +47,16 @@ class SDE:
     row_size: int = 0
 
     def __post_init__(self) -> None:
-        require_count("noise_dim", self.noise_dim, least=0, why="it is the dimension of the Brownian motion")
-        require_count("row_size", self.row_size, least=0, why="it counts the numbers held for one replicate")
-        require_count("private_dim", self.private_dim, least=0, why="it counts components no partner shares")
+        motion, row = "it is the dimension of the Brownian motion", "it counts the numbers held for one replicate"
+        set_fields(
+            self,
+            noise_dim=require_count("noise_dim", self.noise_dim, least=0, why=motion),
+            row_size=require_count("row_size", self.row_size, least=0, why=row),
+            private_dim=require_count(
+                "private_dim", self.private_dim, least=0, why="it counts components no partner shares"
+            ),
+        )
+        if self.dim is not None:
+            set_fields(self, dim=require_count("dim", self.dim, least=1, why="it is the dimension of the state"))
         if self.private_dim > self.noise_dim:
             raise ValueError(f"private_dim must be <= noise_dim = {self.noise_dim}, got {self.private_dim}.")

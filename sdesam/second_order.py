@@ -85,7 +85,7 @@ def platen(sde: SDE, h: Scalar) -> Platen:
 
     Source: Kloeden and Platen 1992, chapter 15.1 (recalled); verified to order 2 for this project.
     """
-    require_positive("h", h, "it is the integrator's step in model time")
+    h = require_positive("h", h, "it is the integrator's step in model time")
     if sde.noise_dim == 0:
         raise ValueError("platen integrates an SDE, got noise_dim = 0: use heun for an ODE.")
     return Platen(sde, h)

@@ -26,7 +26,7 @@ from .sde import SDE
 from .theory import model_of
 from .updates import sgd
 from .user_code import identity
-from .validation import require_count, require_nonnegative, require_positive
+from .validation import require_count, require_nonnegative, require_positive, require_seed, set_fields
 
 __all__ = ["ALGORITHM", "MODEL", "SIDES", "Setting", "fingerprint", "start_of"]
 
@@ -76,24 +76,23 @@ class Setting:
     dtype: str = "float64"
 
     def __post_init__(self) -> None:
-        for name in ("eta", "rho", "sigma"):
-            value = getattr(self, name)
-            if not isinstance(value, bool) and isinstance(value, int):
-                object.__setattr__(self, name, float(value))  # 1 and 1.0 are one setting
-        object.__setattr__(self, "x0", tuple(float(v) for v in self.x0))
-        require_positive("eta", self.eta, "it is the learning rate")
-        require_nonnegative("rho", self.rho, "it is the ascent radius")
-        require_nonnegative("sigma", self.sigma, "it is the standard deviation of the gradient noise")
-        require_count("substeps", self.substeps, least=1, why="it is the number of integrator steps per optimizer step")
-        require_count("seed", self.seed, least=0, why="it names the streams")
-        if self.seed >= 2**64:
-            raise ValueError(f"seed must be < 2**64, got {self.seed}: it names the run's streams.")
+        many = "it is the number of integrator steps per optimizer step"
+        set_fields(
+            self,
+            x0=tuple(float(v) for v in self.x0),
+            eta=require_positive("eta", self.eta, "it is the learning rate"),  # 1 and 1.0 are one setting
+            rho=require_nonnegative("rho", self.rho, "it is the ascent radius"),
+            sigma=require_nonnegative("sigma", self.sigma, "it is the standard deviation of the gradient noise"),
+            substeps=require_count("substeps", self.substeps, least=1, why=many),
+            seed=require_seed(self.seed),
+        )
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}.")
         if self.batches is not None:
             if self.batch_size is None:
                 raise ValueError("batches is for minibatches: give batch_size (--batch-size) as well.")
-            require_count("batches", self.batches, least=2, why="their spread is the error that is printed")
+            why = "their spread is the error that is printed"
+            set_fields(self, batches=require_count("batches", self.batches, least=2, why=why))
         if self.batch_size is not None and self.sigma:
             raise ValueError("sigma and batch_size are two kinds of gradient noise: give one of them.")
 

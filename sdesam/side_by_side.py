@@ -100,7 +100,7 @@ def side_by_side(
     ValueError, TypeError
         One sentence for each bad argument.
     """
-    require_count("steps", steps, least=1, why="a run needs a step")
+    steps = require_count("steps", steps, least=1, why="a run needs a step")
     note_of(setting)
     start = setting.start()
     sides = (ALGORITHM, MODEL) if model else (ALGORITHM,)

@@ -26,7 +26,7 @@ from .grids import Grid
 from .setting import FILES
 from .store import SCHEMA, Store, canonical
 from .sweeps import SweepReport, carry_out
-from .validation import require_count
+from .validation import require_count, set_fields
 
 __all__ = ["Means", "collect", "dry_run", "escape_table", "sweep"]
 
@@ -53,7 +53,7 @@ class Means:
 
     def __post_init__(self) -> None:
         if self.workers is not None:
-            require_count("workers", self.workers, least=1, why="a sweep needs a process")
+            set_fields(self, workers=require_count("workers", self.workers, least=1, why="a sweep needs a process"))
         if self.scheduler is not None and self.executor != "dask":
             raise ValueError("scheduler is for --executor dask.")
         _ = self.share

@@ -151,8 +151,7 @@ def validated(setting: Setting, rhos: Sequence[float], *, steps: int, n: int, sa
     ValueError
         Without gradient noise; for minibatches that are too many and not sampled; or as ``beside`` and ``apart``.
     """
-    for rho in rhos:
-        require_nonnegative("rho", rho, "it is the ascent radius")
+    rhos = [require_nonnegative("rho", rho, "it is the ascent radius") for rho in rhos]
     start = setting.start()
     g = setting.oracle(len(start))
     if isinstance(g, ExactOracle):

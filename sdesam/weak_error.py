@@ -105,7 +105,8 @@ def by_coupled_mc(
 
 def _refined(once: Callable[[int], dict[str, WeakError]], substeps: int) -> dict[str, WeakError]:
     """The first result whose bias hides in its standard error, or in a tenth of the error; substeps are doubled."""
-    require_count("substeps", substeps, least=1, why="it is the number of integrator steps per optimizer step")
+    why = "it is the number of integrator steps per optimizer step"
+    substeps = require_count("substeps", substeps, least=1, why=why)
     while True:
         found = once(substeps)
         if 2 * substeps >= _MOST_SUBSTEPS or not any(_biased(e) for e in found.values()):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..validation import require_count
+from ..validation import require_seed
 
 __all__ = ["Streams", "derived", "seed_hash"]
 
@@ -56,14 +56,7 @@ class Streams:
 
 def seed_hash(seed: int) -> int:
     """What all streams of a seed start from; raises ``ValueError`` or ``TypeError`` for what is no seed."""
-    _require_seed(seed)
-    return int(_splitmix(np.array([seed], dtype=np.uint64))[0])
-
-
-def _require_seed(seed: int) -> None:
-    require_count("seed", seed, least=0, why="it names the run's streams")
-    if seed >= 2**64:
-        raise ValueError(f"seed must be < 2**64, got {seed}: it names the run's streams.")
+    return int(_splitmix(np.array([require_seed(seed)], dtype=np.uint64))[0])
 
 
 def derived(seed: int, *tags: str | int) -> int:
@@ -84,8 +77,7 @@ def derived(seed: int, *tags: str | int) -> int:
     ValueError, TypeError
         For what is no seed.
     """
-    _require_seed(seed)
-    found = int(seed)
+    found = require_seed(seed)
     for tag in tags:
         found = _mix_of(_mix_of(found, *_SPLITMIX) ^ _fnv(str(tag)), *_STAFFORD)
     return found

@@ -44,7 +44,7 @@ class GivenIncrements:
     """A Brownian motion for torchsde made of given unit normals ``dw (steps, n, m)`` on the grid k·h."""
 
     def __init__(self, dw: Tensor, h: float) -> None:
-        require_positive("h", h, "it is the grid's step in model time")
+        h = require_positive("h", h, "it is the grid's step in model time")
         self._dw, self._h = dw, h
         self.shape, self.dtype, self.device = dw.shape[1:], dw.dtype, dw.device
         self.levy_area_approximation = "none"

@@ -58,7 +58,7 @@ def kernel_moments(
         When the step is not affine in x for some draw, or not of degree 2 in normal noise; for a start of the wrong
         length, or a kernel whose state is not x.
     """
-    require_count("steps", steps, least=1, why="a path needs a step")
+    steps = require_count("steps", steps, least=1, why="a path needs a step")
     start = torch.tensor([list(x0)], dtype=torch.float64)
     state = kernel.init(start)
     if not isinstance(state, Tensor) or state.shape != start.shape:
@@ -90,8 +90,8 @@ def sde_moments(sde: SDE, x0: Sequence[float], h: float, steps: int) -> MomentPa
     ValueError
         When the drift or a column of the diffusion is not affine in x; for a start of the wrong length.
     """
-    require_positive("h", h, "it is the model time between two looks")
-    require_count("steps", steps, least=1, why="a path needs a step")
+    h = require_positive("h", h, "it is the model time between two looks")
+    steps = require_count("steps", steps, least=1, why="a path needs a step")
     d, m = len(x0), sde.noise_dim
     if sde.dim not in (None, d):
         raise ValueError(f"x0 must have {sde.dim} numbers, the dimension of the SDE, got {d}.")

@@ -124,7 +124,7 @@ def anisotropic_direction(factor: Float[Tensor, "d m"], *, accuracy: float = 1e-
     A singular Σ is allowed.  When its rank is one and m lies in its range, E P is infinite across the range; the rule
     then returns a large finite number.
     """
-    require_positive("accuracy", accuracy, "it is the quadrature's relative error")
+    accuracy = require_positive("accuracy", accuracy, "it is the quadrature's relative error")
     left, singular, _ = torch.linalg.svd(factor.to(torch.float64), full_matrices=True)
     lam = torch.zeros(len(factor), dtype=torch.float64)
     lam[: len(singular)] = singular**2

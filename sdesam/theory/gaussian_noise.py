@@ -87,7 +87,7 @@ def direction_law(m: Float[Tensor, "*batch d"], s: Scalar, accuracy: float = TOL
     ValueError
         When s is not > 0: without noise the direction is not random (use ``unit``).
     """
-    require_positive("s", s, "the direction of a gradient without noise is not random")
+    s = require_positive("s", s, "the direction of a gradient without noise is not random")
     d = m.shape[-1]
     ratio = m / s
     j, along, *residuals = (value[..., None] for value in tables(d, accuracy)((ratio * ratio).sum(-1) / 2))
@@ -103,7 +103,7 @@ def effective_radius_factor(d: int) -> float:
     >>> [round(effective_radius_factor(d), 4) for d in (1, 2, 20, 100)]
     [0.7979, 0.6267, 0.2208, 0.0998]
     """
-    require_count("d", d, least=1, why="it is the dimension of the gradient noise")
+    d = require_count("d", d, least=1, why="it is the dimension of the gradient noise")
     return float(_radius_factor(d))
 
 

@@ -105,14 +105,14 @@ def linear_sde(sde: SDE, dim: int) -> LinearSDE:
 
 def chain_path(chain: AffineChain, x0: Vector, steps: int, covariance: Matrix | None = None) -> GaussianPath:
     """Moments of the chain at steps 0..steps from a fixed (or Gaussian) start."""
-    require_count("steps", steps, least=1, why="a path needs a step")
+    steps = require_count("steps", steps, least=1, why="a path needs a step")
     return _iterate(chain.A, chain.a, chain.Q, x0, steps, covariance)
 
 
 def sde_path(sde: LinearSDE, x0: Vector, h: float, steps: int, covariance: Matrix | None = None) -> GaussianPath:
     """Moments of the SDE at times 0, h, .., steps·h, exact to rounding."""
-    require_positive("h", h, "it is the model time between two looks")
-    require_count("steps", steps, least=1, why="a path needs a step")
+    h = require_positive("h", h, "it is the model time between two looks")
+    steps = require_count("steps", steps, least=1, why="a path needs a step")
     E, shift, V = _propagator(sde, h)
     return _iterate(E, shift, V, x0, steps, covariance)
 

@@ -213,8 +213,8 @@ def direction_of(g: GaussianOracle, accuracy: float) -> Callable[[Tensor], Direc
 
 
 def _additive(form: Callable, name: str, g: Oracle, eta: Scalar, rho: Scalar) -> SDE:
-    require_positive("eta", eta, "it is the learning rate")
-    require_nonnegative("rho", rho, "it is the ascent radius")
+    eta = require_positive("eta", eta, "it is the learning rate")
+    rho = require_nonnegative("rho", rho, "it is the ascent radius")
     if not is_additive(g):
         raise ValueError(
             f"g of {name} must have additive noise (ExactOracle, or GaussianOracle with a number or a constant "

@@ -75,7 +75,7 @@ class Form:
 
 def usam_loss_as_printed(f: Landscape, *, rho: Scalar) -> Landscape:
     """The function f + rho/2 |∇f|², the slides' loss for every noise; ``usam_loss`` has E|∇f_γ|²."""
-    require_nonnegative("rho", rho, "it is the ascent radius")
+    rho = require_nonnegative("rho", rho, "it is the ascent radius")
     return lambda x: f(x) + rho / 2 * (grad(f)(x) ** 2).sum(-1)
 
 
@@ -89,7 +89,7 @@ def usam_sde_as_printed(g: Oracle, *, eta: Scalar, rho: Scalar, nodes: Nodes = N
     ValueError
         As ``usam_sde``.
     """
-    require_nonnegative("rho", rho, "it is the ascent radius")
+    rho = require_nonnegative("rho", rho, "it is the ascent radius")
     plain = sgd_sde(g, eta=eta, nodes=nodes)
     coefficients = _SlidesUsam(plain, g.mean, rho)
     return SDE(coefficients, noise_dim=plain.noise_dim, dim=plain.dim, row_size=plain.row_size)

@@ -37,7 +37,7 @@ def usam_loss(g: Oracle, *, rho: Scalar) -> Landscape:
     ValueError
         For another oracle: its noise may not be the gradient of a loss, and then the drift is no gradient.
     """
-    require_nonnegative("rho", rho, "it is the ascent radius")
+    rho = require_nonnegative("rho", rho, "it is the ascent radius")
     if isinstance(g, MinibatchOracle):
         return lambda x: g.mean(x) + rho / 2 * mean_square(g, x)
     if not is_additive(g):
@@ -49,7 +49,7 @@ def usam_loss(g: Oracle, *, rho: Scalar) -> Landscape:
 
 def dnsam_loss(f: Landscape, *, rho: Scalar) -> Landscape:
     """The loss f + rho |∇f|: minus its gradient is full-batch SAM's drift, DNSAM's for additive noise (recalled)."""
-    require_nonnegative("rho", rho, "it is the ascent radius")
+    rho = require_nonnegative("rho", rho, "it is the ascent radius")
     return lambda x: f(x) + rho * norm(grad(f)(x))
 
 
@@ -60,7 +60,7 @@ def sam_loss(g: Oracle, *, rho: Scalar, nodes: Nodes = None) -> Landscape:
     ----------
     nodes : a rule over minibatches, where all of them are too many
     """
-    require_nonnegative("rho", rho, "it is the ascent radius")
+    rho = require_nonnegative("rho", rho, "it is the ascent radius")
     if is_noiseless(g):
         return dnsam_loss(g.mean, rho=rho)
     if is_additive(g) and isinstance(g, GaussianOracle):
@@ -94,7 +94,8 @@ def usam_stationary_loss(
 
     Source: (eta/4) formula recalled; derived and checked by Lyapunov equations.
     """
-    lam, sigma = _curved(eigenvalues, covariance, eta, rho)
+    eta, rho = _checked(eta, rho)
+    lam, sigma = _curved(eigenvalues, covariance)
     a = 1 + rho * lam
     if not discrete:
         return float(eta / 4 * (a * sigma).sum())
@@ -105,7 +106,8 @@ def usam_stationary_loss(
 
 def drift_only_stationary_loss(eigenvalues: np.ndarray, covariance: np.ndarray, *, eta: float, rho: float) -> float:
     """(eta/4) Σ Σ_ii/(1 + rho lambda_i): the floor of USAM's SDE if its noise lacked the factor I + rho H."""
-    lam, sigma = _curved(eigenvalues, covariance, eta, rho)
+    eta, rho = _checked(eta, rho)
+    lam, sigma = _curved(eigenvalues, covariance)
     return float(eta / 4 * (sigma / (1 + rho * lam)).sum())
 
 
@@ -117,18 +119,22 @@ def sam_stationary_loss(eigenvalues: np.ndarray, *, sigma: float, eta: float, rh
 
     Source: derived and checked by simulation (d = 2, 5, 20), error O(eta) relative.
     """
-    require_positive("sigma", sigma, "without noise SAM has a two-cycle, not a stationary law")
+    sigma = require_positive("sigma", sigma, "without noise SAM has a two-cycle, not a stationary law")
     d = len(eigenvalues)
-    lam, _ = _curved(eigenvalues, np.full(d, sigma**2), eta, rho)
+    eta, rho = _checked(eta, rho)
+    lam, _ = _curved(eigenvalues, np.full(d, sigma**2))
     A = effective_radius_factor(d)
     top = sigma**2 + 2 * rho * sigma * A * lam + rho**2 * lam**2 / d
     return float(eta / 4 * (top / (1 + rho * A * lam / sigma)).sum())
 
 
-def _curved(eigenvalues: np.ndarray, covariance: np.ndarray, eta: float, rho: float) -> tuple[np.ndarray, np.ndarray]:
+def _checked(eta: float, rho: float) -> tuple[float, float]:
+    eta = require_positive("eta", eta, "it is the learning rate")
+    return eta, require_nonnegative("rho", rho, "it is the ascent radius")
+
+
+def _curved(eigenvalues: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Checked lambda and Σ_ii of the directions with lambda > 0."""
-    require_positive("eta", eta, "it is the learning rate")
-    require_nonnegative("rho", rho, "it is the ascent radius")
     lam, cov = np.asarray(eigenvalues, float), np.asarray(covariance, float)
     diagonal = np.diagonal(cov) if cov.ndim == 2 else cov
     if lam.shape != diagonal.shape:

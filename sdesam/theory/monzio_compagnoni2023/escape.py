@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
-from ...validation import require_count, require_nonnegative, require_positive
+from ...validation import require_count, require_finite, require_nonnegative, require_positive
 from .saddles_and_exits import mean_exit_time
 
 __all__ = [
@@ -29,7 +29,7 @@ _OVERSHOOT = 1.165  # 2·0.5826, −ζ(1/2)/√(2π): a barrier seen once a step
 
 def usam_well_exponent(lam: float, *, eta: float, rho: float, sigma: float, A: float) -> float:
     """z² = lam A²/(eta sigma²(1 + rho lam)), the exponent of the mean exit time."""
-    _require(lam, eta, rho, sigma, A)
+    lam, eta, rho, sigma, A = _checked(lam, eta, rho, sigma, A)
     return lam * A**2 / (eta * sigma**2 * (1 + rho * lam))
 
 
@@ -38,14 +38,14 @@ def usam_well_exit_time(lam: float, *, eta: float, rho: float, sigma: float, A: 
 
     (2/s²) ∫₀^A e^{k y²/s²} ∫₀^y e^{−k v²/s²} dv dy ≈ √π e^{z²}/(2 k z): the prefactor falls like √eta.
     """
-    _require(lam, eta, rho, sigma, A)
+    lam, eta, rho, sigma, A = _checked(lam, eta, rho, sigma, A)
     a = 1 + rho * lam
     return mean_exit_time(lambda y: (-lam * a * y, np.full_like(y, eta * (a * sigma) ** 2)), A)
 
 
 def chain_exit_time(lam: float, *, eta: float, rho: float, sigma: float, A: float, nodes: int | None = None) -> float:
     """Mean time until USAM's chain is seen outside |x| < A, from the minimum: the integral equation, exact."""
-    _require(lam, eta, rho, sigma, A)
+    lam, eta, rho, sigma, A = _checked(lam, eta, rho, sigma, A)
     a = 1 + rho * lam
     return watched_exit_time(1 - eta * lam * a, eta * a * sigma, A, dt=eta, nodes=nodes)
 
@@ -54,7 +54,7 @@ def skeleton_exit_time(
     lam: float, *, eta: float, rho: float, sigma: float, A: float, nodes: int | None = None
 ) -> float:
     """The mean exit time of USAM's SDE looked at every eta only, as the chain is."""
-    _require(lam, eta, rho, sigma, A)
+    lam, eta, rho, sigma, A = _checked(lam, eta, rho, sigma, A)
     a = 1 + rho * lam
     k, m = lam * a, np.exp(-eta * lam * a)
     return watched_exit_time(float(m), a * sigma * np.sqrt(eta * (1 - m**2) / (2 * k)), A, dt=eta, nodes=nodes)
@@ -75,10 +75,10 @@ def watched_exit_time(m: float, s: float, A: float, *, dt: float, nodes: int | N
     ValueError
         When the nodes are further apart than 1.1 deviations of a step.
     """
-    for name, value in (("s", s), ("A", A), ("dt", dt)):
-        require_positive(name, value, "an exit needs noise, a distance and a clock")
+    m, why = require_finite("m", m, "it is the chain's factor"), "an exit needs noise, a distance and a clock"
+    s, A, dt = (require_positive(name, value, why) for name, value in (("s", s), ("A", A), ("dt", dt)))
     nodes = max(100, int(np.ceil(1.6 * A / s))) if nodes is None else nodes
-    require_count("nodes", nodes, least=2, why="it is the resolution of the integral")
+    nodes = require_count("nodes", nodes, least=2, why="it is the resolution of the integral")
     if A / nodes > s / 1.5:  # they are at most πA/(2 nodes) apart
         raise ValueError(f"nodes must be at least {int(np.ceil(1.5 * A / s))} for steps of {s:.3g}, got {nodes}.")
     x, w = np.polynomial.legendre.leggauss(nodes)
@@ -112,7 +112,7 @@ def well_exit_ratio(lam: float, *, sigma: float, A: float) -> tuple[float, float
     exp(1.165 q − q²/2) and exp(1.165 q): an exit seen at multiples of eta only moves the barrier by 0.5826 deviations
     of a step, and the chain's variance is larger by 1/(1 − eta lam a/2).  Neither depends on rho.
     """
-    _require(lam, 1.0, 0.0, sigma, A)
+    lam, _, _, sigma, A = _checked(lam, 1.0, 0.0, sigma, A)
     q = lam * A / sigma
     return float(np.exp(_OVERSHOOT * q - q**2 / 2)), float(np.exp(_OVERSHOOT * q))
 
@@ -127,6 +127,11 @@ def sam_attraction_radius(mu: float, *, rho: float, sigma: float, d: int) -> flo
 
     from ..gaussian_noise import direction_law, effective_radius_factor
 
+    mu, sigma = (
+        require_positive(name, value, "without curvature or noise there is no such radius")
+        for name, value in (("mu", mu), ("sigma", sigma))
+    )
+    rho = require_nonnegative("rho", rho, "it is the ascent radius")
     if rho * effective_radius_factor(d) * mu <= sigma:
         return 0.0
 
@@ -138,7 +143,8 @@ def sam_attraction_radius(mu: float, *, rho: float, sigma: float, d: int) -> flo
     return float(brentq(surplus, 1e-6 * rho, rho))  # pyright: ignore[reportArgumentType]
 
 
-def _require(lam: float, eta: float, rho: float, sigma: float, A: float) -> None:
-    require_nonnegative("rho", rho, "it is the ascent radius")
-    for name, value in (("lam", lam), ("eta", eta), ("sigma", sigma), ("A", A)):
-        require_positive(name, value, "an exit from a well needs curvature, noise and a distance")
+def _checked(lam: float, eta: float, rho: float, sigma: float, A: float) -> tuple[float, float, float, float, float]:
+    why = "an exit from a well needs curvature, noise and a distance"
+    sizes = (("lam", lam), ("eta", eta), ("sigma", sigma), ("A", A))
+    lam, eta, sigma, A = (require_positive(name, value, why) for name, value in sizes)
+    return lam, eta, require_nonnegative("rho", rho, "it is the ascent radius"), sigma, A

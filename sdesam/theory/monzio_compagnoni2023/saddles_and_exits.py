@@ -24,7 +24,7 @@ __all__ = [
 
 def usam_critical_rho(mu: float) -> float:
     """USAM's saddle attracts iff 1 + rho lambda < 0 for every negative lambda: rho > 1/mu."""
-    require_positive("mu", mu, "it is the size of the negative curvature")
+    mu = require_positive("mu", mu, "it is the size of the negative curvature")
     return 1 / mu
 
 
@@ -33,15 +33,15 @@ def sam_critical_rho(mu: float, *, sigma: float, d: int) -> float:
 
     No step: exits above it are certain but take exp(O(1/eta)); see ``sam_axis_exit_time``.
     """
-    require_positive("mu", mu, "it is the size of the negative curvature")
-    require_positive("sigma", sigma, "without noise SAM is trapped for every rho")
+    mu = require_positive("mu", mu, "it is the size of the negative curvature")
+    sigma = require_positive("sigma", sigma, "without noise SAM is trapped for every rho")
     return sigma / (effective_radius_factor(d) * mu)
 
 
 def dnsam_capture_radius(mu: float, *, rho: float) -> float:
     """Full-batch SAM and DNSAM are drawn to the critical point from |H x| < rho mu, for any rho > 0."""
-    require_positive("mu", mu, "it is the size of the negative curvature")
-    require_nonnegative("rho", rho, "it is the ascent radius")
+    mu = require_positive("mu", mu, "it is the size of the negative curvature")
+    rho = require_nonnegative("rho", rho, "it is the ascent radius")
     return rho * mu
 
 
@@ -56,10 +56,10 @@ def usam_axis_exit_time(mu: float, *, eta: float, rho: float, sigma: float, A: f
     ValueError
         When rho mu >= 1: the saddle attracts and the exit is no longer noise-started growth.
     """
-    require_nonnegative("rho", rho, "it is the ascent radius")
+    rho = require_nonnegative("rho", rho, "it is the ascent radius")
+    why, sizes = "the exit time needs a saddle, noise and a distance", {"mu": mu, "eta": eta, "sigma": sigma, "A": A}
+    mu, eta, sigma, A = (require_positive(name, value, why) for name, value in sizes.items())
     k, s2 = mu * (1 - rho * mu), eta * sigma**2 * (1 - rho * mu) ** 2
-    for name, value in (("mu", mu), ("eta", eta), ("sigma", sigma), ("A", A)):
-        require_positive(name, value, "the exit time needs a saddle, noise and a distance")
     if k <= 0:
         raise ValueError(f"rho·mu must be < 1, got {rho * mu:.4g}: USAM's saddle attracts.")
     unit = np.sqrt(s2 / k)  # the integrand varies on this length: eight Gauss points each
@@ -84,12 +84,14 @@ def sam_axis_exit_time(
         difference of nearly equal numbers: at mu = stable = 1, rho = 0.4, sigma = ¼, eta = 0.01 the time is 93.6
         instead of 96.9.  Derived; good where that coordinate relaxes faster than y leaves.
     """
-    require_positive("mu", mu, "it is the size of the negative curvature")
-    require_positive("eta", eta, "it is the learning rate")
-    require_nonnegative("rho", rho, "it is the ascent radius")
-    require_count("d", d, least=1 if stable is None else 2, why="it is the dimension of the gradient noise")
+    mu = require_positive("mu", mu, "it is the size of the negative curvature")
+    eta = require_positive("eta", eta, "it is the learning rate")
+    rho = require_nonnegative("rho", rho, "it is the ascent radius")
+    sigma = require_positive("sigma", sigma, "without noise nothing leaves the axis")
+    d = require_count("d", d, least=1 if stable is None else 2, why="it is the dimension of the gradient noise")
     slopes, weights = np.zeros(1), np.ones(1)
     if stable is not None:
+        stable = require_positive("stable", stable, "only a coordinate that is drawn back has a stationary law")
         z, w = np.polynomial.hermite_e.hermegauss(8)
         x = z[z > 0] * _sam_spread(stable, eta=eta, rho=rho, sigma=sigma, d=d)  # the law depends on x² only
         slopes, weights = stable * x, w[z > 0] / w[z > 0].sum()
@@ -104,7 +106,6 @@ def sam_axis_exit_time(
 
 def _sam_spread(lam: float, *, eta: float, rho: float, sigma: float, d: int) -> float:
     """Standard deviation of a coordinate of curvature lam > 0 under SAM near a critical point."""
-    require_positive("stable", lam, "only a coordinate that is drawn back has a stationary law")
     pull = rho * effective_radius_factor(d) / sigma
     noise = sigma**2 * (1 + 2 * pull * lam) + (rho * lam) ** 2 / d
     return float(np.sqrt(eta * noise / (2 * lam * (1 + pull * lam))))
@@ -136,8 +137,8 @@ def mean_exit_time(
     ∫₀^A e^{−I(y)} ∫₀^y (2/a) e^{I} dv dy with I = ∫ 2b/a, on cells of four Gauss points each: at least
     ``cells``, and enough that I changes by at most one in each.
     """
-    require_positive("A", A, "it is the distance of the exit")
-    require_count("cells", cells, least=1, why="it is the resolution of the integral")
+    A = require_positive("A", A, "it is the distance of the exit")
+    cells = require_count("cells", cells, least=1, why="it is the resolution of the integral")
     b, a = drift_and_variance(np.linspace(0.0, A, cells + 1))
     cells = max(cells, int(np.ceil(A * np.abs(2 * b / a).max())))
     edges = np.linspace(0.0, A, cells + 1)

@@ -56,7 +56,7 @@ def sgd_sde(g: Oracle, *, eta: Scalar, rho: Scalar = 0.0, nodes: Nodes = None) -
     ValueError
         For a bad eta, or noise without an affordable rule.
     """
-    _require(g, eta, rho)
+    eta, _ = _checked(g, eta, rho)
     if is_additive(g) and nodes is None:
         return sgd_sde_additive(g, eta=eta)
     if isinstance(g, GaussianOracle) and nodes is None:
@@ -233,15 +233,16 @@ def _general(
     ascent: Callable[[Tensor, Tensor], Tensor],
     response: Callable[[MinibatchOracle, Tensor, Tensor], Tensor] | None,
 ) -> SDE:
-    _require(g, eta, rho)
+    eta, rho = _checked(g, eta, rho)
     rule: Rule = rule_of(g, _ORDER, nodes)
     return rule_sde(FirstOrder(rule.g, eta, rule, rho, ascent, response))
 
 
-def _require(g: Oracle, eta: Scalar, rho: Scalar) -> None:
-    require_positive("eta", eta, "it is the learning rate")
-    require_nonnegative("rho", rho, "it is the ascent radius")
+def _checked(g: Oracle, eta: Scalar, rho: Scalar) -> tuple[Scalar, Scalar]:
+    """Eta and rho, checked; g must be an oracle."""
     require_oracle(g)
+    eta = require_positive("eta", eta, "it is the learning rate")
+    return eta, require_nonnegative("rho", rho, "it is the ascent radius")
 
 
 def _smooth(g: Oracle, nodes: Nodes) -> Nodes:

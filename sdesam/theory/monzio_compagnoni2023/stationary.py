@@ -34,14 +34,14 @@ _TAIL = 40.0  # e^-40 of the density's peak is left out
 # ----------------------------------------------------------------- D, a_r, a_t of the methods
 def usam_radial(h: float, *, eta: float, rho: float, sigma: float) -> Radial:
     """USAM: D = h(1 + rho h) r, a_r = a_t = eta sigma²(1 + rho h)²; rho = 0 is SGD."""
-    _require(h, eta, rho, sigma)
+    h, eta, rho, sigma = _checked(h, eta, rho, sigma)
     a = 1 + rho * h
     return lambda r: (h * a * r, np.full_like(r, eta * sigma**2 * a**2), np.full_like(r, eta * sigma**2 * a**2))
 
 
 def dnsam_radial(h: float, *, eta: float, rho: float, sigma: float) -> Radial:
     """DNSAM: D = h(r + rho), a_r = a_t = eta sigma²(1 + rho/r)², singular at the minimizer."""
-    _require(h, eta, rho, sigma)
+    h, eta, rho, sigma = _checked(h, eta, rho, sigma)
 
     def coefficients(r: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         a = eta * sigma**2 * (1 + rho / r) ** 2
@@ -55,8 +55,8 @@ def sam_radial(h: float, *, eta: float, rho: float, sigma: float, d: int) -> Rad
 
     a = eta(sigma² + 2 rho h sigma² p + rho² h² c) with p the eigenvalue of E P and c that of Cov v, at ∇f = h x.
     """
-    _require(h, eta, rho, sigma)
-    require_count("d", d, least=1, why="it is the dimension of the gradient noise")
+    h, eta, rho, sigma = _checked(h, eta, rho, sigma)
+    d = require_count("d", d, least=1, why="it is the dimension of the gradient noise")
 
     def coefficients(r: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         m = torch.zeros(len(r), d, dtype=torch.float64)
@@ -103,8 +103,8 @@ def radial_law(radial: Radial, d: int, *, reach: float = 1.0) -> RadialLaw:
     ValueError
         When the law does not fall off within 2^40 times ``reach``: it has no stationary law, or the guess is far off.
     """
-    require_count("d", d, least=1, why="it is the dimension of x")
-    require_positive("reach", reach, "it is a distance")
+    d = require_count("d", d, least=1, why="it is the dimension of x")
+    reach = require_positive("reach", reach, "it is a distance")
     for _ in range(80):
         r = (np.arange(_CELLS) + 0.5) * (reach / _CELLS)
         log_p = _log_density(radial, d, r)
@@ -132,8 +132,8 @@ def dnsam_stationary_density(x: np.ndarray, h: float, *, eta: float, rho: float,
 
     p(x) ∝ x²/(|x| + rho)² exp(−(2h/(eta sigma²)) [x²/2 − rho|x| + rho² ln(1 + |x|/rho)]).  Source: derived, checked.
     """
-    _require(h, eta, rho, sigma)
-    require_positive("rho", rho, "without it this is SGD, whose law is Gaussian")
+    h, eta, rho, sigma = _checked(h, eta, rho, sigma)
+    rho = require_positive("rho", rho, "without it this is SGD, whose law is Gaussian")
     top = 12 * max(np.sqrt(eta / h) * sigma, dnsam_mode(h, eta=eta, rho=rho, sigma=sigma))
     grid = (np.arange(_CELLS) + 0.5) * (top / _CELLS)
 
@@ -147,7 +147,7 @@ def dnsam_stationary_density(x: np.ndarray, h: float, *, eta: float, rho: float,
 
 def dnsam_mode(h: float, *, eta: float, rho: float, sigma: float) -> float:
     """The modes of ``dnsam_stationary_density`` are at |x| = (rho eta sigma²/h)^{1/3}, exactly (derived)."""
-    _require(h, eta, rho, sigma)
+    h, eta, rho, sigma = _checked(h, eta, rho, sigma)
     return (rho * eta * sigma**2 / h) ** (1 / 3)
 
 
@@ -158,7 +158,7 @@ def dnsam_mean_field_radius(eigenvalues: np.ndarray, *, eta: float, rho: float, 
     where no eigenvalue dominates; derived.
     """
     lam = np.asarray(eigenvalues, float)
-    _require(float(lam.min()), eta, rho, sigma)
+    _, eta, rho, sigma = _checked(float(lam.min()), eta, rho, sigma)
     half = eta * sigma**2 / 2
     roots = np.roots([half * (lam**2).sum(), half * lam.sum(), 0.0, -(rho**2)])
     return max(0.0, float(roots.real.max()))  # the cubic rises on R > 0: its only root there, the others lie left of it
@@ -170,23 +170,27 @@ def usam_pl_bound(mu: float, L: float, trace: float, *, eta: float, rho: float, 
     For a convex, mu-PL, L-smooth f with Hessian >= least and tr Σ <= trace: Itô's formula gives d/dt E f <=
     −(1 + rho least) 2 mu E(f − f*) + eta/2 L (1 + rho L)² tr Σ.  Source: derived.
     """
-    for name, value in (("mu", mu), ("L", L), ("eta", eta)):
-        require_positive(name, value, "the bound needs a curvature and a step")
-    for name, value in (("trace", trace), ("rho", rho), ("least", least)):
-        require_nonnegative(name, value, "it is a size")
+    why = "the bound needs a curvature and a step"
+    mu, L, eta = (require_positive(name, value, why) for name, value in (("mu", mu), ("L", L), ("eta", eta)))
+    sizes = (("trace", trace), ("rho", rho), ("least", least))
+    trace, rho, least = (require_nonnegative(name, value, "it is a size") for name, value in sizes)
     return eta * L * (1 + rho * L) ** 2 * trace / (4 * mu * (1 + rho * least))
 
 
 def sam_two_cycle(h: float, *, eta: float, rho: float) -> float:
     """Full-batch SAM on h x²/2 ends in the cycle ±eta h rho/(2 − eta h), for 0 < eta h < 2 (derived)."""
-    require_positive("h", h, "at a maximum the cycle repels")
+    h = require_positive("h", h, "at a maximum the cycle repels")
+    eta = require_positive("eta", eta, "it is the learning rate")
+    rho = require_nonnegative("rho", rho, "it is the ascent radius")
     if not 0 < eta * h < 2:
         raise ValueError(f"eta·h must lie in (0, 2), got {eta * h:.4g}: the minimum does not attract.")
     return eta * h * rho / (2 - eta * h)
 
 
-def _require(h: float, eta: float, rho: float, sigma: float) -> None:
-    require_positive("h", h, "a stationary law needs a minimum")
-    require_positive("eta", eta, "it is the learning rate")
-    require_nonnegative("rho", rho, "it is the ascent radius")
-    require_positive("sigma", sigma, "without noise the law is a point")
+def _checked(h: float, eta: float, rho: float, sigma: float) -> tuple[float, float, float, float]:
+    return (
+        require_positive("h", h, "a stationary law needs a minimum"),
+        require_positive("eta", eta, "it is the learning rate"),
+        require_nonnegative("rho", rho, "it is the ascent radius"),
+        require_positive("sigma", sigma, "without noise the law is a point"),
+    )
