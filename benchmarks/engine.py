@@ -158,6 +158,7 @@ def _cell(row: dict[str, float], column: str) -> str:
     return "" if column not in row else f"{row[column]:.2f}" if column.endswith(" s") else f"{row[column]:.3g}"
 
 
+@plt.style.context({}, after_reset=True)  # matplotlib's own defaults, not those of somebody's matplotlibrc
 def draw(rows: dict[str, dict[str, float]], lines: dict[str, list[tuple[int, float]]], path: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     chosen = [name for name in rows if name.endswith("float32") and name.startswith(("A d=2 ", "B d=2 ", "C", "SAM"))]

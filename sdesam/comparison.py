@@ -26,7 +26,7 @@ from .observables import Observable
 from .oracles import Oracle
 from .sde import SDE
 from .statistics import Moments
-from .validation import require_count
+from .validation import require_count, require_nonnegative, require_positive, require_seed
 from .variants import stratified, variants
 
 __all__ = ["apart", "beside"]
@@ -68,7 +68,7 @@ def beside(
     -----
     Where a replicate diverges, every radius is run once more by itself, so that one does not take the others along.
     """
-    _require(rhos, n, substeps)
+    rhos, eta, substeps, seed = _checked(rhos, eta, n, substeps, seed)
 
     def run(rhos: Sequence[float]) -> dict[float, Comparison]:
         rows = rows_of(rhos, models)
@@ -113,7 +113,7 @@ def apart(
     ValueError
         For minibatches that cannot be enumerated (give ``nodes``), or as ``simulate``.
     """
-    _require(rhos, min(n, pairs), substeps)
+    rhos, eta, substeps, seed = _checked(rhos, eta, min(n, pairs), substeps, seed)
     model = partial(partial_sde, update, g, eta, nodes=nodes)
     if all(share == 1 for _, share in models.values()):
         model = whole_sde(update, g, eta, nodes=nodes)
@@ -207,8 +207,14 @@ def _unpaired(
     return Comparison(first.times, algorithm, errors, first.nonfinite + moved.nonfinite)
 
 
-def _require(rhos: Sequence[float], n: int, substeps: int) -> None:
-    if not rhos or len(set(rhos)) < len(rhos):
-        raise ValueError(f"rhos must be different radii, at least one, got {list(rhos)}.")
-    require_count("n", n, least=2, why="one replicate has no standard error")
-    require_count("substeps", substeps, least=2, why="at the optimizer's own step a scheme is nearly the optimizer")
+def _checked(
+    rhos: Sequence[float], eta: float, n: int, substeps: int, seed: int
+) -> tuple[list[float], float, int, int]:
+    """Radii, learning rate, substeps and seed as they are used, at least two replicates beside them."""
+    radii = [require_nonnegative("rho", rho, "it is the ascent radius") for rho in rhos]
+    if not radii or len(set(radii)) < len(radii):
+        raise ValueError(f"rhos must be different radii, at least one, got {radii}.")
+    _ = require_count("n", n, least=2, why="one replicate has no standard error")
+    why = "at the optimizer's own step a scheme is nearly the optimizer"
+    substeps = require_count("substeps", substeps, least=2, why=why)
+    return radii, require_positive("eta", eta, "it is the learning rate"), substeps, require_seed(seed)

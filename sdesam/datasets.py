@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .finite_sums import FiniteSum
-from .validation import require_count, require_nonnegative
+from .validation import require_count, require_nonnegative, require_seed
 
 __all__ = [
     "breast_cancer",
@@ -136,7 +136,7 @@ def teacher_student(
     width = require_count("width", width, least=1, why="it is the width of every layer")
     layers = require_count("layers", layers, least=1, why="it is the depth")
     weight_decay = require_nonnegative("weight_decay", weight_decay, "it is a penalty")
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(require_seed(seed))
     inputs, weights = (
         torch.from_numpy(generator.standard_normal(shape) / width**0.5)
         for shape in ((2 * width, width), (layers * width * width,))

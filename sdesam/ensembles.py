@@ -22,7 +22,7 @@ from .kernels import Kernel
 from .noise import Normal, normals
 from .observables import Observable, asked
 from .statistics import Moments
-from .validation import as_floats, require_count, require_nonnegative, require_seed, set_fields
+from .validation import as_floats, as_plain, require_count, require_nonnegative, require_seed, set_fields
 
 __all__ = ["Cloud", "DivergenceWarning", "Engine", "simulate", "trajectories"]
 
@@ -370,7 +370,7 @@ def _saved_steps(steps: int, save_every: int) -> np.ndarray:
 
 
 def _edges(histograms: Mapping[str, Sequence[float]], names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    edges = {name: np.asarray(e, float) for name, e in histograms.items()}
+    edges = {name: np.asarray([as_plain(v) for v in e], float) for name, e in histograms.items()}
     for name, e in edges.items():
         if name not in names:
             raise ValueError(f"histograms must name observables, got {name!r}; there are {', '.join(names)}.")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .calculus import hvp
 from .landscapes import points_of
-from .validation import as_floats
+from .validation import as_array, as_floats, require_count, set_fields
 
 __all__ = ["FiniteSum", "ModuleLoss", "flat_parameters", "landscape_from_module", "quadratics"]
 
@@ -53,6 +53,8 @@ class FiniteSum:
         lengths = {len(part) for part in self._parts()}
         if len(lengths) != 1 or 0 in lengths:
             raise ValueError(f"data must have parts of one length N >= 1, got lengths {sorted(lengths)}.")
+        if self.dim is not None:
+            set_fields(self, dim=require_count("dim", self.dim, least=1, why="it is the number of coordinates"))
         for name in ("minimizers", "saddles"):
             object.__setattr__(self, name, points_of(getattr(self, name), self.dim))
 
@@ -106,12 +108,21 @@ def _part(part: object) -> Tensor:
     """A copy of a part of the data, N rows of finite numbers."""
     if not isinstance(part, Tensor | np.ndarray):
         raise TypeError(f"data must be a tensor, an array, or a tuple of them, got {type(part).__name__}.")
-    rows = torch.as_tensor(part).detach().clone()
+    rows = part.detach().clone() if isinstance(part, Tensor) else _from_numpy(as_array("data", part))
     if rows.ndim == 0:
         raise ValueError("data must have N rows, got a single number.")
     if rows.is_floating_point() and not bool(torch.isfinite(rows).all()):
         raise ValueError("data must be finite: replicates that draw the other rows would be lost.")
     return rows
+
+
+def _from_numpy(array: np.ndarray) -> Tensor:
+    """The array's numbers; those that torch has no kind for in the next wider one: long doubles, unsigned integers."""
+    if array.dtype.kind not in "fiubc":
+        raise TypeError(f"data must hold numbers, got an array of {array.dtype}: encode it first.")
+    wider = {"f": np.float64, "u": np.int64}.get(array.dtype.kind)
+    known = array.dtype.itemsize <= 8 if array.dtype.kind == "f" else array.dtype == np.uint8
+    return torch.from_numpy(array if wider is None or known else array.astype(wider))
 
 
 def _scalars(losses: Tensor) -> Tensor:
@@ -197,19 +208,31 @@ def landscape_from_module(
     ValueError
         For BatchNorm in training mode (the loss of a datum would depend on its batch, and f would not be a sum),
         dropout in training mode (its own randomness is no minibatch), a module without trainable parameters, one
-        that fails on a datum, has no second derivative there or gives another value the second time, and a loss
-        whose value on all data is neither the mean nor the sum of its values on each (class weights do that).
+        that cannot be copied, fails on a datum, has no second derivative there or gives another value the second
+        time, a loss that is NaN or infinite for a datum at the module's parameters, and one whose value on all data is
+        neither the mean nor the sum of its values on each (class weights do that).
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
     _require_separate(model)
     if not _trainable(model):
         raise ValueError("model must have trainable parameters, got a module with none.")
-    model = copy.deepcopy(model)
+    model = _copied(model)
     dim = sum(p.numel() for p in _trainable(model).values())
     f = FiniteSum(ModuleLoss(model, loss), tuple(data), dim=dim)
     _probe(f, flat_parameters(model))
     return f
+
+
+def _copied(model: torch.nn.Module) -> torch.nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise ValueError(
+            f"model must be a module that copy.deepcopy copies, it raised {type(error).__name__}: "
+            f"{(str(error).splitlines() or ['?'])[0]} A tensor that is stored on the module and has a history does "
+            "that: the old torch.nn.utils.weight_norm (use that of torch.nn.utils.parametrizations), a kept output."
+        ) from error
 
 
 def _require_separate(model: torch.nn.Module) -> None:
@@ -237,6 +260,13 @@ def _probe(f: FiniteSum, x: Tensor) -> None:
             f"model and loss must give a twice differentiable scalar for one datum, without random numbers: "
             f"{type(error).__name__}: {str(error).splitlines()[0]}"
         ) from error
+    if bad := (~torch.isfinite(each)).nonzero().flatten().tolist():
+        value = "NaN" if bool(each[bad[0]].isnan()) else "infinite"
+        more = f", and those of {len(bad) - 1} other data" if len(bad) > 1 else ""
+        raise ValueError(
+            f"the loss of datum {bad[0]} is {value} at the module's parameters{more}: no run could start there. Is its "
+            "target one that the loss ignores, or a logarithm that of 0?"
+        )
     if not torch.equal(each, again):
         raise ValueError("model must be deterministic given its data: two calls at one x gave two values.")
     assert isinstance(f.loss, ModuleLoss)

@@ -6,7 +6,6 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,7 +16,8 @@ from .calculus import Scalar
 from .landscapes import require_landscape
 from .noise import Noise, Normal
 from .oracles import Oracle, require_oracle
-from .validation import as_plain, require_count, require_nonnegative, require_positive
+from .updates import unwrap, with_floats
+from .validation import require_count, require_positive
 
 __all__ = ["Coupled", "Derived", "Kernel", "Optimizer", "Subcycled", "coupled", "optimizer", "subcycle"]
 
@@ -112,21 +112,9 @@ def optimizer(update: Callable[..., Tensor], g: Oracle, eta: Scalar) -> Optimize
     """
     eta = require_positive("eta", eta, "it is the learning rate")
     require_oracle(g)
-    field, bound = unwrap(update)
+    field, _ = unwrap(update)
     _require_bound(update, getattr(field, "__name__", "update"))
-    return Optimizer(_with_floats(update, bound), g, eta)
-
-
-def _with_floats(update: Callable[..., Tensor], bound: dict[str, Any]) -> Callable[..., Tensor]:
-    """The update with rho checked, and with floats for the numbers that a partial binds as something else."""
-    plain = {name: as_plain(value) for name, value in bound.items()}
-    if "rho" in bound:
-        plain["rho"] = require_nonnegative("rho", bound["rho"], "it is the ascent radius")
-    for name, value in plain.items():
-        if isinstance(value, float) and math.isnan(value):
-            raise ValueError(f"{name} must be a number, got {value}: the update is called with it.")
-    changed = {name: value for name, value in plain.items() if value is not bound[name]}
-    return partial(update, **changed) if changed else update
+    return Optimizer(with_floats(update), g, eta)
 
 
 def _require_update_shape(kernel: Optimizer, x: Tensor) -> None:
@@ -144,15 +132,6 @@ def _require_update_shape(kernel: Optimizer, x: Tensor) -> None:
         raise ValueError(
             f"update {kernel.name} must map x (..., {x.shape[1]}) to that shape, got {shape} for {tuple(x.shape)}."
         )
-
-
-def unwrap(update: Callable[..., Tensor]) -> tuple[Callable[..., Tensor], dict[str, Any]]:
-    """The function inside nested partials, and the keywords they bind."""
-    bound: dict[str, Any] = {}
-    while isinstance(update, partial):
-        bound = {**update.keywords, **bound}
-        update = update.func
-    return update, bound
 
 
 def _require_bound(update: Callable[..., Tensor], name: str) -> None:

@@ -12,6 +12,7 @@ from .calculus import Scalar, derivative_along, grad
 from .noise import Choice, Normal, Sample
 from .oracles import GaussianOracle, Oracle, require_oracle
 from .sde import SDE, Coefficients, LinearMap, UpdateField
+from .updates import with_floats
 from .validation import require_count, require_positive
 
 __all__ = ["Rule", "RuleCoefficients", "Terms", "modified_equation", "rule_of", "rule_sde", "sampling_error"]
@@ -172,7 +173,7 @@ def modified_equation(
 
     Source: derived for this project (backward error analysis of one step); checked without Monte Carlo.
     """
-    eta = require_positive("eta", eta, "it is the learning rate")
+    eta, update = require_positive("eta", eta, "it is the learning rate"), with_floats(update)
     require_oracle(g)
     if order not in (1, 2):
         raise ValueError(f"order must be 1 or 2, the weak order of the model, got {order!r}.")

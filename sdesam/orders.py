@@ -24,7 +24,7 @@ from .sde import SDE
 from .statistics import Estimate
 from .theory import model_of
 from .updates import sgd
-from .validation import as_floats, require_count, require_nonnegative, require_positive
+from .validation import as_floats, require_count, require_nonnegative, require_positive, require_seed
 from .weak_error import WeakError, by_controlled_mc, by_coupled_mc, in_closed_form
 
 __all__ = [
@@ -188,6 +188,7 @@ def weak_order_of(
     _require_varying(observables, x0)
     if n is not None:
         n = require_count("n", n, least=2, why="one replicate has no standard error")
+    seed = require_seed(seed)
     if unknown := set(e1 or {}) - set(observables):
         raise ValueError(f"e1 must name observables, got {', '.join(sorted(unknown))}; there are {list(observables)}.")
     falling, steps = clock(etas, horizon)
@@ -221,14 +222,13 @@ def _require_varying(observables: Mapping[str, Observable], x0: Points) -> None:
 
 def clock(etas: Sequence[float], horizon: float) -> tuple[list[float], list[int]]:
     """Four or more eta, falling, and the number of steps of each until the horizon; ``ValueError`` for all else."""
-    falling = sorted((float(eta) for eta in etas), reverse=True)
+    falling = sorted((require_positive("eta", eta, "it is the learning rate") for eta in etas), reverse=True)
     if len(falling) < 4:
         raise ValueError(f"etas must be at least four, got {falling}: the expansion of the error has four terms.")
     return falling, [_steps(horizon, eta) for eta in falling]
 
 
 def _steps(horizon: float, eta: float) -> int:
-    eta = require_positive("eta", eta, "it is the learning rate")
     steps = round(horizon / eta)
     if steps < 1 or abs(horizon / eta - steps) > 1e-9 * steps:
         raise ValueError(

@@ -47,10 +47,13 @@ def new_figure(
 
 
 def style() -> AbstractContextManager[None]:
-    """The package's style sheet as a context, for drawing and for saving."""
+    """The package's style sheet as a context, for drawing and for saving.
+
+    It is laid over matplotlib's own defaults, so that a figure does not depend on the user's matplotlibrc.
+    """
     from matplotlib import style as sheets
 
-    return sheets.context(_STYLE)
+    return sheets.context(_STYLE, after_reset=True)
 
 
 def estimate_line(

@@ -6,12 +6,18 @@ equals ``sgd`` bit for bit.  Shapes: x ``(..., d)``, result ``(..., d)``.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from torch import Tensor
 
 from .calculus import Scalar, grad, norm, over, unit
 from .oracles import Oracle, align
+from .validation import as_plain, require_nonnegative
 
-__all__ = ["dnsam", "dnsam_full_numerator", "sam", "sgd", "unified_sam", "usam"]
+__all__ = ["dnsam", "dnsam_full_numerator", "sam", "sgd", "unified_sam", "unwrap", "usam", "with_floats"]
 
 
 def sgd(g: Oracle, x: Tensor, z: Tensor, *, rho: Scalar = 0.0) -> Tensor:
@@ -60,3 +66,32 @@ def unified_sam(g: Oracle, x: Tensor, z: Tensor, *, rho: Scalar, lam: Scalar = 0
     """
     v = g(x, z)
     return g(x + rho * ((1 - lam) * v + lam * unit(v)), z)
+
+
+# ----------------------------------------------------------------- hyper-parameters bound by functools.partial
+def unwrap(update: Callable[..., Tensor]) -> tuple[Callable[..., Tensor], dict[str, Any]]:
+    """The function inside nested partials, and the keywords they bind."""
+    bound: dict[str, Any] = {}
+    while isinstance(update, partial):
+        bound = {**update.keywords, **bound}
+        update = update.func
+    return update, bound
+
+
+def with_floats(update: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The update with its numbers checked, and with floats for those that its partials bind as something else.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a rho that is negative, infinite or no number, and for a number that is NaN.
+    """
+    _, bound = unwrap(update)
+    plain = {name: as_plain(value) for name, value in bound.items()}
+    if "rho" in bound:
+        plain["rho"] = require_nonnegative("rho", bound["rho"], "it is the ascent radius")
+    for name, value in plain.items():
+        if isinstance(value, float) and math.isnan(value):
+            raise ValueError(f"{name} must be a number, got {value}: the update is called with it.")
+    changed = {name: value for name, value in plain.items() if value is not bound[name]}
+    return partial(update, **changed) if changed else update

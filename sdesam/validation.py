@@ -75,7 +75,7 @@ def _bounded(name: str, value: float | Tensor, bound: str, why: str) -> float | 
     return number
 
 
-def _number(value: object) -> float | None:
+def _number(value: Any) -> float | None:
     """The float of a real number, however it is wrapped; None for what is none."""
     if type(value) is float:  # the common case: the test of an abstract class takes longer
         return value
@@ -88,13 +88,13 @@ def _number(value: object) -> float | None:
         return math.inf
 
 
-def _unwrapped(value: object) -> object:
+def _unwrapped(value: Any) -> Any:
     """What an array, a tensor or a scalar of numpy without dimensions holds; durations and dates stay what they are."""
     if getattr(value, "ndim", None) != 0 or not hasattr(value, "item"):
         return value
     if np.ma.is_masked(value) or getattr(getattr(value, "dtype", None), "kind", "f") in "mM":
         return None
-    return value.item()  # pyright: ignore[reportAttributeAccessIssue]
+    return value.item()
 
 
 def _shown(value: object) -> str:
@@ -113,7 +113,7 @@ def as_plain(value: Any) -> Any:
     return value if number is None else number
 
 
-def is_traced(value: object) -> bool:
+def is_traced(value: Any) -> bool:
     """Whether a scalar is a tensor whose number is not to be taken out, because what is done with it is being recorded.
 
     Those are the tensors that ``torch.func`` wraps (a row under ``vmap``, a variable of ``grad``), tensors without

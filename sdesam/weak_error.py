@@ -29,7 +29,7 @@ from .observables import Observable, difference, of_member
 from .sde import SDE
 from .statistics import Estimate, Moments
 from .theory.linear import GaussianPath, affine_chain, chain_path, linear_sde, sde_path
-from .validation import require_count
+from .validation import require_count, require_seed
 
 __all__ = ["WeakError", "by_controlled_mc", "by_coupled_mc", "in_closed_form"]
 
@@ -184,7 +184,7 @@ def by_controlled_mc(
     if isinstance(x0, Cloud) or np.ndim(x0) != 1:
         what = type(x0).__name__ if isinstance(x0, Cloud) else f"shape {np.shape(x0)}"
         raise ValueError(f"x0 must be one start (d,), got {what}: control variates follow one path.")
-    start = as_points("x0", x0, None)
+    start, seed = as_points("x0", x0, None), require_seed(seed)
 
     def once(r: int) -> dict[str, WeakError]:
         return _controlled_once(optimizer, sde, start, steps, observables, n, seed, r)

@@ -8,8 +8,10 @@ padding a replicate's last bits would depend on n.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +25,10 @@ __all__ = ["UNIT", "Start", "blocks", "visit"]
 UNIT = 1024
 _LANES = 16
 _BLOCK_NUMBERS = 2**19  # state numbers stepped together: about 4 MB of float64, a share of the cache
+
+# A forked child inherits torch's pool of threads without the threads, and waits for them forever; one thread needs none.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 Start = Callable[[int, int, Streams], Tensor]
 Look = Callable[[int, Any], bool]

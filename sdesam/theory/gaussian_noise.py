@@ -88,6 +88,7 @@ def direction_law(m: Float[Tensor, "*batch d"], s: Scalar, accuracy: float = TOL
         When s is not > 0: without noise the direction is not random (use ``unit``).
     """
     s = require_positive("s", s, "the direction of a gradient without noise is not random")
+    accuracy = require_positive("accuracy", accuracy, "it is that of the tabulated functions")
     d = m.shape[-1]
     ratio = m / s
     j, along, *residuals = (value[..., None] for value in tables(d, accuracy)((ratio * ratio).sum(-1) / 2))

@@ -10,6 +10,8 @@ from torch import Tensor
 from ..calculus import Scalar
 from ..oracles import Oracle
 from ..sde import SDE, LinearMap, UpdateField
+from ..updates import with_floats
+from ..validation import require_positive
 from .monzio_compagnoni2023.as_printed import PrintedCoefficients, sam_sde_as_printed
 
 __all__ = ["planar_eigenvalues", "planar_modified_equation", "planar_sam_sde_as_printed", "positive_root"]
@@ -29,7 +31,8 @@ def planar_modified_equation(update: UpdateField, g: Oracle, eta: Scalar, nodes:
     Two normals drive it instead of one a node: the law is the same, a step is cheaper, and it can be coupled with the
     optimizer.  ``nodes`` is (z, w) of a rule, not checked, with sum w = 1.
     """
-    return SDE(_OneStep(update, g, eta, *nodes), noise_dim=2, dim=2)
+    eta = require_positive("eta", eta, "it is the learning rate")
+    return SDE(_OneStep(with_floats(update), g, eta, *nodes), noise_dim=2, dim=2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -212,9 +212,14 @@ def direction_of(g: GaussianOracle, accuracy: float) -> Callable[[Tensor], Direc
     return _Isotropic(g.sigma, best)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
-def _additive(form: Callable, name: str, g: Oracle, eta: Scalar, rho: Scalar) -> SDE:
+def checked(eta: Scalar, rho: Scalar) -> tuple[Scalar, Scalar]:
+    """Learning rate and radius as floats (traced ones as they are), or one sentence about a wrong one."""
     eta = require_positive("eta", eta, "it is the learning rate")
-    rho = require_nonnegative("rho", rho, "it is the ascent radius")
+    return eta, require_nonnegative("rho", rho, "it is the ascent radius")
+
+
+def _additive(form: Callable, name: str, g: Oracle, eta: Scalar, rho: Scalar) -> SDE:
+    eta, rho = checked(eta, rho)
     if not is_additive(g):
         raise ValueError(
             f"g of {name} must have additive noise (ExactOracle, or GaussianOracle with a number or a constant "
@@ -228,9 +233,11 @@ def _additive(form: Callable, name: str, g: Oracle, eta: Scalar, rho: Scalar) ->
 
 
 def _sam(g: Oracle, eta: Scalar, rho: Scalar, accuracy: float, *, full: bool) -> SDE:
-    checked = _additive(_DnsamCoefficients, "sam_sde_additive", g, eta, rho)
+    eta, rho = checked(eta, rho)
+    accuracy = require_positive("accuracy", accuracy, "it is that of integrals and tables")
+    noiseless = _additive(_DnsamCoefficients, "sam_sde_additive", g, eta, rho)
     if is_noiseless(g):
-        return checked  # without noise SAM is DNSAM
+        return noiseless  # without noise SAM is DNSAM
     assert isinstance(g, GaussianOracle)
     d, m = g.dim, g.noise.size
     coefficients = _SamCoefficients(g, eta, rho, direction_of(g, accuracy), full)

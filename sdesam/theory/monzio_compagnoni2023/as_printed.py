@@ -24,7 +24,7 @@ from ...landscapes import Landscape
 from ...oracles import GaussianOracle, Oracle
 from ...sde import SDE, LinearMap
 from ...validation import require_nonnegative
-from .additive import direction_of, is_noiseless
+from .additive import checked, direction_of, is_noiseless
 from .sdes import FirstOrder, Nodes, dnsam_sde, sam_sde, sgd_sde, usam_sde
 
 __all__ = [
@@ -137,6 +137,7 @@ def sam_covariance_as_printed(g: Oracle, x: Tensor, *, rho: Scalar, nodes: Nodes
     """The printed matrix Σ + rho H(S̄ + S̄ᵀ) at x, shape (..., d, d): not symmetric in general."""
     if is_noiseless(g):
         return torch.zeros(*x.shape, x.shape[-1], dtype=x.dtype, device=x.device)
+    _, rho = checked(1.0, rho)
     exact = sam_sde(g, eta=1.0, rho=rho, nodes=nodes)
     return _moments(exact, SAM, g, rho, x).printed()
 
@@ -156,6 +157,7 @@ def sde_of_covariance(
     For checks: it takes the symmetric root of a d x d matrix at every step.  The map is −√eta A^½ on d normals, which
     couples with an oracle of d normals, best when its factor is symmetric.
     """
+    eta, rho = checked(eta, rho)
     exact = form.model(g, eta=eta, rho=rho, nodes=nodes)
     dim = exact.dim
     if dim is None:

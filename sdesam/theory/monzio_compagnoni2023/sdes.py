@@ -30,8 +30,8 @@ from ...minibatch import MinibatchOracle, single_data
 from ...one_step import Rule, RuleCoefficients, Terms, rule_of, rule_sde
 from ...oracles import GaussianOracle, Oracle, is_additive, linearize, require_oracle
 from ...sde import SDE, LinearMap
-from ...validation import require_nonnegative, require_positive
 from .additive import (
+    checked,
     dnsam_full_numerator_sde_additive,
     dnsam_sde_additive,
     sam_sde_additive,
@@ -56,7 +56,8 @@ def sgd_sde(g: Oracle, *, eta: Scalar, rho: Scalar = 0.0, nodes: Nodes = None) -
     ValueError
         For a bad eta, or noise without an affordable rule.
     """
-    eta, _ = _checked(g, eta, rho)
+    require_oracle(g)
+    eta, _ = checked(eta, rho)
     if is_additive(g) and nodes is None:
         return sgd_sde_additive(g, eta=eta)
     if isinstance(g, GaussianOracle) and nodes is None:
@@ -233,16 +234,10 @@ def _general(
     ascent: Callable[[Tensor, Tensor], Tensor],
     response: Callable[[MinibatchOracle, Tensor, Tensor], Tensor] | None,
 ) -> SDE:
-    eta, rho = _checked(g, eta, rho)
+    require_oracle(g)
+    eta, rho = checked(eta, rho)
     rule: Rule = rule_of(g, _ORDER, nodes)
     return rule_sde(FirstOrder(rule.g, eta, rule, rho, ascent, response))
-
-
-def _checked(g: Oracle, eta: Scalar, rho: Scalar) -> tuple[Scalar, Scalar]:
-    """Eta and rho, checked; g must be an oracle."""
-    require_oracle(g)
-    eta = require_positive("eta", eta, "it is the learning rate")
-    return eta, require_nonnegative("rho", rho, "it is the ascent radius")
 
 
 def _smooth(g: Oracle, nodes: Nodes) -> Nodes:
