@@ -3,11 +3,12 @@
 # make bench   both engines beside other libraries: rewrites the table and the figure in benchmarks/
 # make browser the explorer's tests, in an installed Chromium
 # make smoke   every experiment in a small version, to a temporary folder
+# make release before figures are published: that none of them is stale
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: repro test smoke slow browser bench lint clean
+.PHONY: repro test smoke slow release browser bench lint clean
 repro: .venv/experiments.stamp
 	@echo "== running the experiments: writes figures/ and paper_repro.md"
 	$(BIN)/sdesam repro
@@ -22,6 +23,9 @@ smoke: .venv/experiments.stamp
 
 slow: .venv/dev.stamp
 	$(BIN)/python -m pytest -n 2 -m slow
+
+release: .venv/dev.stamp
+	$(BIN)/python -m pytest -q -m release
 
 bench: .venv/dev.stamp
 	@echo "== installing jax and diffrax, then measuring for about ten minutes"

@@ -1,55 +1,30 @@
-"""The experiment harness: run -> results, figure(results), verdicts(results), written where they belong.
+"""What an experiment's script says its results with: verdicts and how they are judged, estimates as arrays, parts.
 
-A script in ``experiments/`` is a module with
-
-    ID, TITLE, MINUTES      its name, its headline and its measured run time on two cores
-    CAPTION                 one paragraph: what is drawn, and which parameters are our choice
-    Config, SMOKE           a frozen dataclass with the published settings as defaults; a small instance
-    run(config, recall)     -> results, a dict of arrays; all the computing, each part of it through
-                            recall(part, config, ...), which computes once and reads its arrays from then on
-    figure(results, config) -> a matplotlib figure
-    verdicts(results, config) -> a list of ``Verdict``; the criteria, in code before the run
+``execution`` runs a script; it draws, hashes and writes, which these words need not know.
 """
 
 from __future__ import annotations
 
-import csv
-import importlib.util
-import json
 import multiprocessing
-import platform
-import shutil
-import sys
-import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
-from pathlib import Path
-from types import ModuleType
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from .ensembles import DivergenceWarning
-from .files import remembered
-from .plotting import save, style
 from .sde import SDE
-from .sources import source_hash
 from .statistics import Estimate
 
 __all__ = [
-    "VERDICTS", "Recall", "Verdict", "directly", "execute", "find_experiments", "flipped", "judge", "judge_order",
-    "packed", "together", "trusted", "unexpected", "unpacked", "within", "z_score",
+    "VERDICTS", "Recall", "Verdict", "directly", "flipped", "judge", "judge_order", "packed", "together", "trusted",
+    "unpacked", "within", "z_score",
 ]  # fmt: skip
 
 VERDICTS = ("reproduced", "qualitatively", "in part", "not reproduced", "inconclusive", "not attempted")
 SIGMAS = 4.0  # with 60 rows at 95 %, three would fail by chance; at four standard errors, 0.004
-_DIGITS = 8
 Answer = bool | np.bool_
 Recall = Callable[..., dict[str, np.ndarray]]
-_VERSIONS = ("numpy", "scipy", "torch", "matplotlib")
 
 
 @dataclass(frozen=True)
@@ -169,134 +144,6 @@ def _part(i: int) -> dict[str, np.ndarray]:
     return recall(*parts[i])
 
 
-# ----------------------------------------------------------------- finding scripts
-def find_experiments(start: Path) -> Path:
-    """The ``experiments`` folder at or above ``start``.
-
-    Raises
-    ------
-    FileNotFoundError
-        When there is none: an installed wheel carries no experiments.
-    """
-    for folder in (start, *start.parents):
-        if (folder / "experiments").is_dir() and (folder / "pyproject.toml").is_file():
-            return folder / "experiments"
-    raise FileNotFoundError(
-        f"no experiments/ folder at or above {start}: run this inside a checkout of the repository, an installed "
-        "package carries none."
-    )
-
-
-def load(path: Path) -> ModuleType:
-    """Import a script by its path."""
-    name = f"sdesam_experiment_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is not a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-# ----------------------------------------------------------------- running one
-def execute(
-    path: Path, folder: Path, *, smoke: bool, results_folder: Path | None = None, expected_hash: str | None = None
-) -> dict[str, Any]:
-    """Run a script and write ``<id>.pdf .png .csv .json`` into ``folder``; returns the record plus its seconds.
-
-    With a results folder, finished parts are kept there under the hash of the sources: an interrupted run resumes, and
-    one with unchanged sources and config only redraws.  One torch thread: the ensembles are small, and the bits of a
-    run must not depend on the machine's load.  Raises ``RuntimeError`` when the sources are not those of
-    ``expected_hash``: they were edited after the run began.
-    """
-    import torch
-
-    torch.set_num_threads(1)
-    sources = source_hash(path)
-    if expected_hash not in (None, sources):
-        raise RuntimeError(f"the sources changed while the experiments ran: run {path.stem} again.")
-    script = load(path)
-    config = script.SMOKE if smoke else script.Config()
-    began = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", DivergenceWarning)  # an experiment that loses paths must say so itself
-        recall = directly if results_folder is None else remembered(parts_folder(results_folder, path))
-        results = {name: np.asarray(value) for name, value in script.run(config, recall).items()}
-    stem = Path(folder) / script.ID
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    if results_folder is not None:
-        results_folder.mkdir(parents=True, exist_ok=True)
-        np.savez(results_folder / f"{script.ID}.npz", allow_pickle=False, **results)
-    with style():
-        save(script.figure(results, config), stem)
-    record = _record(script, path, config, results)
-    _write_csv(stem.with_suffix(".csv"), results)
-    stem.with_suffix(".json").write_text(_document(record), encoding="utf-8")
-    return {**record, "seconds": time.perf_counter() - began}
-
-
 def directly(compute: Callable[..., Mapping[str, Any]], *arguments: Any) -> dict[str, np.ndarray]:
     """A recall that remembers nothing."""
     return {name: np.asarray(value) for name, value in compute(*arguments).items()}
-
-
-def parts_folder(results_folder: Path, script: Path) -> Path:
-    """Where a script's finished parts are kept; those of other sources are removed."""
-    kept = results_folder / "parts" / f"{script.stem}-{source_hash(script)}"
-    for other in (results_folder / "parts").glob(f"{script.stem}-*"):
-        if other != kept and other.name[: -len(source_hash(script))] == f"{script.stem}-":
-            shutil.rmtree(other)
-    return kept
-
-
-def unexpected(record: Mapping[str, Any]) -> list[str]:
-    """The claims whose verdict differs from the one on record."""
-    return [
-        f"{v['claim']}: {v['verdict']}, on record {v['expected']}"
-        for v in record["verdicts"]
-        if v["verdict"] != v["expected"]
-    ]
-
-
-def _record(script: ModuleType, path: Path, config: Any, results: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "id": script.ID,
-        "title": script.TITLE,
-        "caption": " ".join(script.CAPTION.split()),
-        "minutes": script.MINUTES,
-        "config": asdict(config),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name).split("+")[0] for name in _VERSIONS},
-        },
-        "source_hash": source_hash(path),
-        "verdicts": [asdict(v) for v in script.verdicts(results, config)],
-        "results": {name: _rounded(value) for name, value in results.items()},
-    }
-
-
-def _document(record: Mapping[str, Any]) -> str:
-    """The record as JSON, one line per result."""
-    head = json.dumps({k: v for k, v in record.items() if k != "results"}, indent=1, ensure_ascii=False)
-    lines = (
-        f"  {json.dumps(name, ensure_ascii=False)}: {json.dumps(value)}" for name, value in record["results"].items()
-    )
-    return head[:-2] + ',\n "results": {\n' + ",\n".join(lines) + "\n }\n}\n"
-
-
-def _rounded(value: np.ndarray) -> Any:
-    if value.dtype.kind in "iub":
-        return value.tolist()
-    return json.loads(json.dumps(value.tolist()), parse_float=lambda s: float(f"{float(s):.{_DIGITS}g}"))
-
-
-def _write_csv(path: Path, results: Mapping[str, np.ndarray]) -> None:
-    """Long form: one row a number, with its indices."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["quantity", "index", "value"])
-        for name, value in results.items():
-            for index in np.ndindex(value.shape):
-                writer.writerow([name, " ".join(map(str, index)), f"{float(value[index]):.{_DIGITS}g}"])

@@ -11,19 +11,24 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from .devices import computing_on, require_device, takes_device
+from .execution import execute, find_experiments, load, parts_folder, recorded_hashes, unexpected
 from .executors import follow_the_driver, stopping
-from .experiments import execute, find_experiments, load, parts_folder, unexpected
 from .report import build_report, read_records
-from .sources import source_hash
+from .sources import Hashes, hashes
 from .user_failures import results as results_on
 from .validation import nearest
 
 __all__ = ["ExperimentFailed", "Repository", "VerdictChanged", "list_claims", "reproduce"]
+
+
+_STALE = """\
+# Figures whose sources have changed since they were made: `sdesam repro` makes them anew and rewrites this list.
+"""
 
 
 class ExperimentFailed(Exception):
@@ -76,10 +81,35 @@ class Repository:
             raise ValueError(f"device must be cpu for {only}, got {device!r}: its Config has no device.")
         return able
 
+    @property
+    def stale_list(self) -> Path:
+        """The IDs of the figures whose sources have changed since they were made."""
+        return self.figures / "stale.txt"
+
+    def stale(self) -> dict[str, list[str]]:
+        """Per figure what has changed since it was made: "numbers", "drawing", "criteria"; unchanged ones are left out."""
+        scripts = self.scripts()
+        found = {}
+        for record in read_records(self.figures):
+            if record["id"] in scripts:
+                kept, now = recorded_hashes(record), hashes(scripts[record["id"]])
+                found[record["id"]] = [f.name for f in fields(Hashes) if getattr(kept, f.name) != getattr(now, f.name)]
+        return {name: changed for name, changed in found.items() if changed}
+
+    def write_stale_list(self) -> None:
+        """Rewrite figures/stale.txt."""
+        self.stale_list.write_text(_STALE + "".join(f"{name}\n" for name in self.stale()), encoding="utf-8")
+
+    def listed_as_stale(self) -> list[str]:
+        """The IDs that figures/stale.txt holds."""
+        lines = self.stale_list.read_text(encoding="utf-8").splitlines()
+        return [line for line in lines if line and not line.startswith("#")]
+
     def write_report(self) -> None:
-        """Rebuild paper_repro.md from figures/*.json, keeping the prose between its markers."""
+        """Rebuild paper_repro.md from figures/*.json, keeping the prose between its markers, and figures/stale.txt."""
         previous = self.report.read_text(encoding="utf-8") if self.report.exists() else ""
         self.report.write_text(build_report(read_records(self.figures), previous), encoding="utf-8")
+        self.write_stale_list()
 
 
 def reproduce(
@@ -133,7 +163,8 @@ def reproduce(
 
 
 def list_claims(repository: Repository, *, as_json: bool) -> str:
-    """Claims, criteria and verdicts of the figures on record, with the minutes of each experiment."""
+    """Claims, criteria and verdicts of the figures on record, the minutes of each experiment, and which are stale."""
+    stale = repository.stale()
     records = [r for r in read_records(repository.figures) if r["id"] in repository.scripts()]
     rows = [
         {
@@ -142,6 +173,7 @@ def list_claims(repository: Repository, *, as_json: bool) -> str:
             "criterion": v["criterion"],
             "verdict": v["verdict"],
             "minutes": r["minutes"],
+            "stale": stale.get(r["id"], []),
         }
         for r in records
         for v in r["verdicts"]
@@ -149,7 +181,13 @@ def list_claims(repository: Repository, *, as_json: bool) -> str:
     fresh = [name for name in repository.scripts() if name not in {r["id"] for r in records}]
     if as_json:
         return json.dumps({"schema": 1, "claims": rows, "not run yet": fresh}, indent=1, ensure_ascii=False)
-    lines = [f"{r['claim']:<36} {r['verdict']:<15} {r['minutes']:>4g} min  {r['criterion']}" for r in rows]
+    lines = [
+        f"{r['claim']:<36} {r['verdict']:<15} {r['minutes']:>4g} min  {'stale  ' if r['stale'] else ''}{r['criterion']}"
+        for r in rows
+    ]
+    if stale:
+        changed = "; ".join(f"{name}: {', '.join(parts)}" for name, parts in stale.items())
+        lines.append(f"stale, since their sources changed: {changed}")
     return "\n".join(
         lines
         + [f"{name}: not run yet, {load(p).MINUTES:g} min" for name, p in repository.scripts(fresh).items() if fresh]
@@ -164,7 +202,7 @@ def _run_all(
     began = time.perf_counter()
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=follow_the_driver) as pool, stopping(pool):
-        futures = [pool.submit(_execute_on, device, p, folder, smoke, results, source_hash(p)) for p in longest_first]
+        futures = [pool.submit(_execute_on, device, p, folder, smoke, results, hashes(p)) for p in longest_first]
         records = []
         for path, future in zip(longest_first, futures, strict=True):
             try:
@@ -177,10 +215,10 @@ def _run_all(
 
 
 def _execute_on(
-    device: str, path: Path, folder: Path, smoke: bool, results: Path | None, sources: str
+    device: str, path: Path, folder: Path, smoke: bool, results: Path | None, sources: Hashes
 ) -> dict[str, Any]:
     with computing_on(device):
-        return execute(path, folder, smoke=smoke, results_folder=results, expected_hash=sources)
+        return execute(path, folder, smoke=smoke, results_folder=results, expected=sources)
 
 
 def _verdict_lines(records: Sequence[dict[str, Any]], *, as_json: bool) -> str:

@@ -1,33 +1,72 @@
-"""Which sources a script's numbers come from: the modules of the package that it reaches through imports."""
+"""Which sources a figure comes from, and their hashes: of its numbers, of its drawing, and of its criteria.
+
+A script is split by what ``run``, ``figure`` and ``verdicts`` reach in it; with each part go the modules of the package
+that it imports, at any depth.  Hashed is what those *say*, in a normal form: the syntax tree without comments,
+docstrings, annotations, ``__all__`` and the texts of refusals.  It depends neither on the formatting nor on the version
+of Python (3.11 to 3.14: fields that newer trees add are empty here, and empty fields are left out).
+"""
 
 from __future__ import annotations
 
 import ast
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from . import _HOME
+from .normal_form import normal_form, parsed, reached
 
-__all__ = ["closure", "source_hash"]
+__all__ = ["Hashes", "closure", "hashes"]
 
 _PACKAGE = Path(__file__).parent
 _NAME = _PACKAGE.name
 _STYLE = f"{_NAME}.mplstyle"
 # as this process found them when it began: later edits are not what it runs
 _FILES = {path.relative_to(_PACKAGE).as_posix(): path.read_bytes() for path in sorted(_PACKAGE.rglob("*.py"))}
+_PLOTTING = frozenset({"plotting.py"})  # what it imports are types: of the drawing it counts alone
+# They draw, print or keep what others computed; everything else that a script's run reaches may change a number.
+_NO_NUMBERS = _PLOTTING | {"validation_figures.py", "engine/javascript.py", "engine/progress.py", "files.py"}
+_ROOTS = {
+    "numbers": ("run", "Config"),
+    "drawing": ("figure",),
+    "criteria": ("verdicts", "ID", "TITLE", "CAPTION", "MINUTES"),
+}
 
 
-def source_hash(script: Path, files: Mapping[str, bytes] = _FILES) -> str:
-    """SHA-256, in 16 digits, over the script, the sources that it reaches, and the figures' style.
+@dataclass(frozen=True)
+class Hashes:
+    """SHA-256, in 16 digits each, of what a figure on record comes from.
 
-    A module that the script cannot reach (the command line, another paper's theory) does not change it.
+    Attributes
+    ----------
+    numbers : what ``run`` and ``Config`` reach: where it changed, everything is computed again
+    drawing : what ``figure`` reaches, with the style: where it alone changed, kept numbers are drawn again
+    criteria : what ``verdicts`` reaches, the caption and the title: kept numbers are judged again
     """
-    digest = hashlib.sha256((_PACKAGE / _STYLE).read_bytes())
-    text = script.read_bytes()
-    for name, content in ((script.name, text), *((name, files[name]) for name in closure(text, files))):
-        digest.update(name.encode() + b"\0" + content + b"\0")
+
+    numbers: str
+    drawing: str
+    criteria: str
+
+
+def hashes(script: Path, files: Mapping[str, bytes] = _FILES) -> Hashes:
+    """The three hashes of a script; a module that a part cannot reach (the command line) does not change its own."""
+    tree = parsed(script.read_bytes())
+    numbers, drawing, criteria = (reached(tree, roots) for roots in _ROOTS.values())
+    style = (_PACKAGE / _STYLE).read_bytes()
+    return Hashes(
+        numbers=_digest(numbers, _closure(numbers, files, without=_NO_NUMBERS), files),
+        drawing=_digest(drawing, _closure(drawing, files, leaves=_PLOTTING), files, style),
+        criteria=_digest(criteria, _closure(criteria, files, without=_NO_NUMBERS), files),
+    )
+
+
+def _digest(part: ast.Module, names: list[str], files: Mapping[str, bytes], style: bytes = b"") -> str:
+    digest = hashlib.sha256(normal_form(part).encode() + b"\0" + style)
+    for name in names:
+        digest.update(f"{name}\0{_said_by(name, files)[0]}\0".encode())
     return digest.hexdigest()[:16]
 
 
@@ -36,25 +75,42 @@ def closure(script: bytes, files: Mapping[str, bytes] = _FILES) -> list[str]:
 
     The package's own ``__init__`` only maps names to modules: it is passed through, never counted.
     """
+    return _closure(parsed(script), files)
+
+
+def _closure(
+    tree: ast.Module,
+    files: Mapping[str, bytes],
+    *,
+    without: frozenset[str] = frozenset(),
+    leaves: frozenset[str] = frozenset(),
+) -> list[str]:
+    """As ``closure``; files in ``without`` are passed over, and those in ``leaves`` lead nowhere."""
     found: set[str] = set()
-    waiting = [name for names in _imported(script, ()) for name in _files_of(names, files)]
+    waiting = [name for names in _imported(tree, ()) for name in _files_of(names, files)]
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            folder = tuple(name.split("/")[:-1])
-            waiting += [n for names in _imports_of(files[name], folder) for n in _files_of(names, files)]
+        if name in found or name in without:
+            continue
+        found.add(name)
+        imports = () if name in leaves else _said_by(name, files)[1]
+        waiting += [n for names in imports for n in _files_of(names, files)]
     return sorted(found)
 
 
 @cache
-def _imports_of(content: bytes, folder: tuple[str, ...]) -> list[tuple[str, ...]]:
-    return list(_imported(content, folder))
+def _module(content: bytes, folder: tuple[str, ...]) -> tuple[str, list[tuple[str, ...]]]:
+    """The hash of what a module says, and what it imports."""
+    tree = parsed(content)
+    return hashlib.sha256(normal_form(tree).encode()).hexdigest(), list(_imported(tree, folder))
 
 
-def _imported(content: bytes, folder: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Dotted names inside the package that a text imports, or uses as ``sdesam.a.b``."""
-    tree = ast.parse(content)
+def _said_by(name: str, files: Mapping[str, bytes]) -> tuple[str, list[tuple[str, ...]]]:
+    return _module(files[name], tuple(name.split("/")[:-1]))
+
+
+def _imported(tree: ast.Module, folder: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Dotted names inside the package that a tree imports, or uses as ``sdesam.a.b``."""
     aliases = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
@@ -63,7 +119,8 @@ def _imported(content: bytes, folder: tuple[str, ...]) -> Iterator[tuple[str, ..
             ours = [a for a in node.names if a.name.split(".")[0] == _NAME]
             aliases |= {a.asname or _NAME for a in ours}
             yield from (tuple(a.name.split(".")[1:]) for a in ours)
-    yield from (names[1:] for names in map(_dotted, ast.walk(tree)) if names[0] in aliases)
+    if aliases:
+        yield from (names[1:] for names in map(_dotted, ast.walk(tree)) if names[0] in aliases)
 
 
 def _dotted(node: ast.AST) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ ORDER = [
     ["controls", "engine.streams", "engine.eager", "engine.progress", "engine.programs", "engine.rounding",
      "engine.scalars", "engine.powers", "engine.rules", "engine.aggregates", "engine.storages", "engine.operations",
      "engine.watcher", "engine.trace", "engine.reference", "engine.javascript", "engine.checks", "engine.members",
+<<<<<<< HEAD
      "engine.models", "engine.traced_models", "engine.named", "engine.vectors", "engine.formats", "engine.turns",
      "engine.circular", "engine.functions", "engine.draws", "engine.lanes", "engine.lists", "engine.printer",
      "engine.rows", "engine.reductions", "engine.runtime", "engine.sums", "engine.native", "engine.trial",
@@ -36,6 +37,22 @@ ORDER = [
      "explorer.presets", "explorer.stopped", "explorer.switched", "explorer.critical", "explorer.library",
      "explorer.check", "explorer.page", "explorer.application", "explorer.figure", "explorer.server",
      "explorer.widget", "explorer", "validating", "cli_stores", "cli_explore", "cli_validate", "cli"],
+=======
+     "engine.models", "engine.traced_models", "engine.named", "engine.vectors", "engine.formats", "engine.circular",
+     "engine.functions", "engine.draws", "engine.lanes", "engine.lists", "engine.printer", "engine.rows",
+     "engine.reductions", "engine.runtime", "engine.sums", "engine.native", "engine.trial", "engine.compilation",
+     "engine.calls", "engine.cpu", "engine.choice", "engine", "ensembles", "exits", "metrics", "candidates",
+     "comparison", "weak_error", "backward", "tubes", "deterministic", "orders", "drift_corrections",
+     "leading_constants", "fluctuations", "planted", "interop.torchsde", "interop"],
+    ["plotting", "files", "normal_form", "sources", "experiments", "criteria", "devices", "execution",
+     "validation_tasks", "validation_figures", "validation_rows", "report", "store", "chunks", "executors", "sweeps"],
+    ["catalogue", "setting", "side_by_side", "cells", "order_report", "grids", "collecting", "sweeping",
+     "reproduction", "terminal", "explorer.families", "explorer.entries", "explorer.state", "explorer.methods",
+     "explorer.tracing", "explorer.formulas", "explorer.science", "explorer.presets", "explorer.stopped",
+     "explorer.switched", "explorer.critical", "explorer.library", "explorer.check", "explorer.page",
+     "explorer.application", "explorer.figure", "explorer.server", "explorer.widget", "explorer", "validating",
+     "cli_stores", "cli_explore", "cli_validate", "cli"],
+>>>>>>> 0ab200e (A figure has three hashes, of its numbers, its drawing and its criteria, over a normal form of what each reaches; it is drawn from the numbers on record, and figures/stale.txt lists what has changed since)
 ]  # fmt: skip
 RANK = {name: i for i, name in enumerate(name for layer in ORDER for name in layer)}
 

@@ -17,7 +17,7 @@ from sdesam.candidates import MODELS, lean, partial_sde, rows_of, whole_sde
 from sdesam.comparison import _grouped, _integrated
 from sdesam.controls import antithetic
 from sdesam.devices import chosen, computing_on, require_device, takes_device
-from sdesam.experiments import load
+from sdesam.execution import load
 from sdesam.metrics import gradient_and_radius
 from sdesam.reproduction import Repository
 from sdesam.validation_tasks import TASKS, Config, task

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from sdesam import report
-from sdesam.experiments import Verdict, execute, judge, load, packed, unexpected, unpacked, z_score
+from sdesam.execution import execute, load, rounded, unexpected
+from sdesam.experiments import Verdict, judge, packed, unpacked, z_score
 from sdesam.reproduction import Repository
 from sdesam.statistics import Estimate
 
@@ -59,6 +60,18 @@ def test_execute_writes_the_four_files_byte_stably(tiny, tmp_path):
     assert (tmp_path / "a" / "tiny.csv").read_text().splitlines()[1] == "x,0,0"
 
 
+def test_a_figure_is_drawn_from_the_numbers_on_record(tiny, tmp_path):
+    """Last bits, which differ between machines, move nothing: of the data or of the picture."""
+    execute(tiny, tmp_path / "a", smoke=False)
+    tiny.write_text(tiny.read_text().replace("np.arange(c.n) / 3", "np.arange(c.n) / 3 * (1 + 1e-12)"))
+    execute(tiny, tmp_path / "b", smoke=False)
+    for suffix in (".pdf", ".png", ".csv"):
+        a, b = (tmp_path / folder / f"tiny{suffix}" for folder in "ab")
+        assert a.read_bytes() == b.read_bytes(), suffix
+    assert rounded(np.array([1 / 3, np.nan, 7e300])).tolist()[::2] == [0.33333333, 7e300]
+    assert rounded(np.array([3, 4])).dtype.kind == "i"
+
+
 PARTS = TINY.replace(
     'def run(c, recall): return {"x": np.arange(c.n) / 3, "k": np.array(7)}',
     """
@@ -94,7 +107,13 @@ def test_an_interrupted_experiment_resumes_and_an_unchanged_one_only_redraws(tmp
     assert resumed["results"]["x3"] == [1.0]
     execute(script, tmp_path / "f", smoke=False)  # nothing is remembered without a folder
     assert len(log.read_text().split()) == 9
-    script.write_text(script.read_text() + "\n")  # other sources, other parts
+    text = script.read_text()
+    for other in (text.replace("to see.", "new."), text + "# anew\n", text.replace('"here", "c"', '"here", "d"')):
+        assert other != text
+        script.write_text(other)
+        execute(script, tmp_path / "f", smoke=False, results_folder=results)
+    assert len(log.read_text().split()) == 9  # drawn and judged again, from kept parts
+    script.write_text(text.replace("i / 3.0", "i / 4.0"))  # other numbers, other parts
     execute(script, tmp_path / "f", smoke=False, results_folder=results)
     assert len(log.read_text().split()) == 13
     assert len(list((results / "parts").iterdir())) == 1

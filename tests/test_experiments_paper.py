@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdesam.experiments import load
+from sdesam.execution import load
 
 ROOT = Path(__file__).parents[1]
 
