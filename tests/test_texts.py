@@ -1,4 +1,4 @@
-"""Text is UTF-8 under every locale, nothing computed is lost to an encoding or a full disk, counts may be written 1e4."""
+"""Text is UTF-8 under every locale, no result is lost to an encoding or a full disk, counts may be written 1e4."""
 
 import ast
 import io
