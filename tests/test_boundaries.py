@@ -195,6 +195,54 @@ def test_modules_that_will_not_do(model, loss, message):
         ss.landscape_from_module(model, loss, DATA)
 
 
+def _padded(out, y):
+    """Cross-entropy on labels, of which -100 is padding: the mean over a batch of one such datum is 0/0."""
+    return torch.nn.functional.cross_entropy(out, y)
+
+
+def _logarithm(out, y):
+    return -torch.log((y != 2).to(out)).mean() + 0 * out.sum()
+
+
+@pytest.mark.parametrize(
+    ("loss", "labels", "message"),
+    [
+        (_padded, [0, -100, 1], "the loss of datum 1 is NaN at the module's parameters: "),
+        (
+            _padded,
+            [0, 1, -100, -100],
+            "the loss of datum 2 is NaN at the module's parameters, and those of 1 other data",
+        ),
+        (_logarithm, [0, 1, 1, 2], "the loss of datum 3 is infinite at the module's parameters"),
+    ],
+)
+def test_the_datum_whose_loss_is_no_number_is_named(loss, labels, message):
+    """It was called not deterministic, since NaN is not NaN."""
+    inputs = torch.linspace(-1, 1, 2 * len(labels), dtype=T).reshape(-1, 2)
+    with pytest.raises(ValueError, match=message):
+        ss.landscape_from_module(torch.nn.Linear(2, 2), loss, (inputs, torch.tensor(labels)))
+
+
+class Keeping(torch.nn.Linear):
+    """A module that stores its last output, history and all."""
+
+    def forward(self, a):
+        self.last = super().forward(a)
+        return self.last
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning", "ignore:There is a performance drop:UserWarning")
+def test_modules_that_cannot_be_copied_are_refused_with_a_sentence():
+    keeping = Keeping(3, 1)
+    keeping(torch.ones(2, 3))
+    for model in (keeping, torch.nn.utils.weight_norm(torch.nn.Linear(3, 1))):
+        with pytest.raises(ValueError, match="model must be a module that copy.deepcopy copies") as refused:
+            ss.landscape_from_module(model, half_square, DATA)
+        assert "\n" not in str(refused.value)
+    modern = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(3, 1))
+    assert ss.landscape_from_module(modern, half_square, DATA).dim == 5
+
+
 def test_class_weights_are_seen():
     data = (torch.randn(9, 3, dtype=T, generator=torch.Generator().manual_seed(0)), torch.arange(9) % 2)
     model = torch.nn.Linear(3, 2).double()

@@ -26,7 +26,7 @@ UNIT = 1024
 _LANES = 16
 _BLOCK_NUMBERS = 2**19  # state numbers stepped together: about 4 MB of float64, a share of the cache
 
-# A forked child inherits torch's pool of threads without the threads, and waits for them forever; one thread needs none.
+# A forked child inherits torch's pool without its threads, and would wait for them for ever; one thread needs none.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
