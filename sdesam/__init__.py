@@ -7,25 +7,15 @@ One verb.  An optimizer and a discretised SDE are both a Markov kernel ``state�
                                     │                                                              ├─ kernel ── simulate
                                     └── theory: x ↦ (drift, diffusion) ── SDE ── integrator(sde, h) ┘
 
-<<<<<<< HEAD
 Layers, each importing from those above only: validation, failures, user_failures, calculus, special, folds,
 statistics, quadrature, noise, conclusions · landscapes, saddles_and_valleys, finite_sums, datasets, oracles,
 minibatch, observables · updates, sde, one_step · kernels, variants, integrators, second_order, stability, theory ·
 engine, ensembles, exits, controls, metrics, candidates, comparison, weak_error, growth, backward, tubes,
 deterministic, orders, drift_corrections, leading_constants, fluctuations, planted, interop · plotting, files,
-sources, experiments, devices, validation_tasks, validation_figures, validation_rows, report, store, chunks,
-executors, sweeps · user_files, user_code, catalogue, setting, touchstones, side_by_side, cells, order_report, grids,
-collecting, sweeping, reproduction, terminal, explorer, validating, cli_stores, cli_explore, cli_validate, cli.
-=======
-Layers, each importing from those above only: validation, failures, calculus, special, folds, statistics,
-quadrature, noise, conclusions · landscapes, saddles_and_valleys, finite_sums, datasets, oracles, minibatch,
-observables · updates, sde, one_step · kernels, variants, integrators, second_order, stability, theory · engine,
-ensembles, exits, controls, metrics, candidates, comparison, weak_error, backward, tubes, deterministic, orders,
-drift_corrections, leading_constants, fluctuations, planted, interop · plotting, files, normal_form, sources,
-experiments, criteria, devices, execution, validation_tasks, validation_figures, validation_rows, report, store, chunks,
-executors, sweeps · catalogue, setting, side_by_side, cells, order_report, grids, collecting, sweeping, reproduction,
-terminal, explorer, validating, cli_stores, cli_explore, cli_validate, cli.
->>>>>>> 0ab200e (A figure has three hashes, of its numbers, its drawing and its criteria, over a normal form of what each reaches; it is drawn from the numbers on record, and figures/stale.txt lists what has changed since)
+normal_form, sources, experiments, criteria, devices, execution, validation_tasks, validation_figures,
+validation_rows, report, store, chunks, executors, sweeps · user_files, user_code, catalogue, setting, touchstones,
+side_by_side, cells, order_report, grids, collecting, sweeping, reproduction, terminal, explorer, validating,
+cli_stores, cli_explore, cli_validate, cli.
 Names are loaded on first use, so importing the package does not import torch.
 """
 
