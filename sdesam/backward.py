@@ -4,7 +4,8 @@ With P the transition of one step, u_(k+1)(x) = (P u_k)(x) = E u_k(x⁺), u_0 = 
 at the price of one matrix.  Row i of the matrix of P interpolates u_k by a polynomial on the 2r x … x 2r nodes about
 the mean of x⁺ from node i, and averages that polynomial over the nodes of the noise: exact but for the interpolation,
 of order 2r in the spacing and in the noise of one step.  The spacing must not be smaller than about that noise, or
-polynomials are evaluated far outside their stencil and the matrix is unstable.  Stencils shrink towards the edge of the
+polynomials are evaluated far outside their stencil and the matrix is unstable; rows that interpolate about every
+arrival, dearer, have no such limit.  Stencils shrink towards the edge of the
 grid, to the line through its last two nodes, which is stable where the flow leaves; what is wrong there must stay some
 stencils away from x0 and its paths.
 """
@@ -36,8 +37,8 @@ _DENSE = 1000  # nodes up to which powers of the dense matrix are the faster way
 class Grid:
     """Nodes low + h·j, 0 <= j < shape, in each of d <= 2 dimensions; ``start`` is the number of the node x0.
 
-    With a ``stretch`` they are nodes of its coordinates y, and a row whose arrivals leave its stencil interpolates about
-    each of them.
+    With a ``stretch`` they are nodes in its coordinates, and rows whose arrivals leave their stencil interpolate about
+    every arrival: no spacing is too small for that.
     """
 
     low: np.ndarray
@@ -63,9 +64,7 @@ class Grid:
         return ((x if self.stretch is None else self.stretch.flat(x)) - self.low) / self.h
 
 
-def grid_about(
-    x0: np.ndarray, low: np.ndarray, high: np.ndarray, nodes: int, stretch: Stretch | None = None
-) -> Grid:
+def grid_about(x0: np.ndarray, low: np.ndarray, high: np.ndarray, nodes: int, stretch: Stretch | None = None) -> Grid:
     """``nodes`` intervals per dimension over the box [low, high] and a margin around it, with x0 as a node.
 
     With a ``stretch`` all three are in its coordinates.
@@ -84,7 +83,7 @@ def transition(grid: Grid, arrivals: Iterable[tuple[np.ndarray, np.ndarray]]) ->
     weights (n, Q).
     """
     if grid.stretch is not None:
-        return vstack([_spread_rows(grid, x, w) for x, w in arrivals], "csr")
+        return csr_array(vstack([_spread_rows(grid, x, w) for x, w in arrivals], "csr"))
     column, value = (np.concatenate(part) for part in zip(*(_rows(grid, x, w) for x, w in arrivals), strict=True))
     return _matrix(column, value, len(value), math.prod(grid.shape))
 

@@ -4,16 +4,17 @@
     SDE         drift and covariance tabulated on the grid; the small-noise SRK scheme with three-point increments,
                 its step divided by 1, 2, 3, …, and Richardson's extrapolation to step 0; without noise, its path
 
-Both propagate phi backward on a grid (``backward``).  What changes between one grid and the next, between the last two
-extrapolations, and with another rule of the noise is the estimated accuracy.  It presumes that phi is smooth; with a
-kink it is a guess.
+Both propagate phi backward on a grid (``backward``), in a coordinate that follows noise growing like |x| (``growth``).
+What changes between one grid and the next, between the last two extrapolations, and with another rule of the noise is
+the estimated accuracy.  It presumes that phi is smooth, with a kink it is a guess, and that 8 (d = 1) or 7 standard
+deviations hold the law, which noise that grows faster than |x| may deny.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -23,7 +24,7 @@ from scipy.interpolate import RectBivariateSpline, make_interp_spline
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from .backward import Grid, grid_about, interpolate, propagate, transition
+from .backward import Grid, interpolate, propagate, transition
 from .ensembles import Points, as_points
 from .growth import drift_and_covariance
 from .kernels import Kernel
@@ -31,7 +32,7 @@ from .noise import ThreePoint
 from .observables import Observable
 from .sde import SDE
 from .statistics import Estimate
-from .tubes import Tube, tube_about
+from .tubes import Tube, arrivals, tube_about
 from .validation import require_positive
 from .weak_error import WeakError
 
@@ -39,6 +40,7 @@ __all__ = ["by_quadrature", "drift_and_covariance", "models_by_quadrature", "tab
 
 _ACCURACY = {1: 1e-8, 2: 1e-6}
 _ROUNDING = 2e-14  # per multiplication by a transition matrix
+_SLACK = 1e-6  # of the range of phi on the grid, by which interpolation may leave it
 _LONGEST = 1 / 32  # the scheme's longest step
 _ODE_TOLERANCES = (1e-10, 1e-12)
 _NUMBERS_AT_ONCE = 2**22
@@ -59,7 +61,8 @@ def by_quadrature(
     ----------
     optimizer : one kernel step per eta; SAM's noise is summed about its pole
     x0 : one point
-    accuracy : of the errors; grids are refined until two of them agree to it, 1e-8 (d = 1) and 1e-6 (d = 2) by default
+    accuracy : a target; grids are refined until two of them agree to it, at most five times, 1e-8 (d = 1) and 1e-6
+        (d = 2) by default; what was reached is each result's ``stderr``
 
     Returns
     -------
@@ -70,14 +73,22 @@ def by_quadrature(
     ------
     ValueError
         For d > 2, more than one start, an SDE whose state is more than x, noise without an affordable rule, paths that
-        diverge.
+        diverge; noise that grows faster than |x| and outgrows the grid, or like |x| under an observable that grows
+        faster than |x|^8; an expectation that leaves the range of phi on every grid.
 
     Source: derived for this project; checked against closed forms and coupled Monte Carlo.
     """
     models = {"model": sde}
-    return models_by_quadrature(
-        optimizer, models, x0, steps=steps, observables=observables, accuracy=accuracy
-    )["model"]  # fmt: skip
+    found = models_by_quadrature(optimizer, models, x0, steps=steps, observables=observables, accuracy=accuracy)
+    for name, error in found["model"].items():
+        for what, side in ((optimizer.name, error.chain), ("sde", error.sde)):
+            if not np.isfinite(side.value).all():
+                raise ValueError(
+                    f"E {name} of {what} must stay between the smallest and the largest value of {name} on the grid, "
+                    "it leaves them on the finest: the noise of a step is too uneven for a grid, or the expectation "
+                    "does not exist."
+                )
+    return found["model"]
 
 
 def models_by_quadrature(
@@ -90,6 +101,9 @@ def models_by_quadrature(
     accuracy: float | None = None,
 ) -> dict[str, dict[str, WeakError]]:
     """``by_quadrature`` for several SDEs; the optimizer, the dearer part, is propagated once.
+
+    What ``by_quadrature`` would refuse afterwards, an expectation beyond the range of phi, is NaN here, of infinite
+    ``stderr``: the other models are not lost.
 
     Raises
     ------
@@ -109,8 +123,8 @@ def models_by_quadrature(
     eta = float(optimizer.dt)
     noise = (1 / _substeps(eta, d)[0]) ** 0.5  # of the scheme's longest step, in units of the optimizer's
     before, found, coarse = None, {}, dict(models)  # the models that the last grid was too coarse for
-    for wider, *sizes in zip(tube.wider(), tube.sizes(), tube.sizes(noise), strict=True):
-        now = _on_grids(optimizer, coarse, wider, sizes, steps, observables, before)
+    for rule, *grids in zip(tube.rules(), tube.grids(), tube.grids(noise), strict=True):
+        now = _on_grids(optimizer, coarse, replace(tube, step=rule), grids, steps, observables, before)
         if before is not None:
             now_found = {name: _errors(before, now, name, eta, d) for name in coarse}
             found |= {name: dict(zip(observables, errors, strict=True)) for name, errors in now_found.items()}
@@ -149,21 +163,21 @@ def _on_grids(
     optimizer: Kernel,
     models: Mapping[str, SDE],
     tube: Tube,
-    sizes: Sequence[int],
+    grids: Sequence[Grid],
     steps: int,
     observables: Mapping[str, Observable],
     before: Results | None,
 ) -> Results:
-    """The optimizer's expectations on a grid of ``sizes[0]`` nodes, those of the models on one of ``sizes[1]``."""
+    """The optimizer's expectations on the first of two grids, those of the models on the second."""
     found: Results = {}
-    for name, nodes in zip((None, *models), (sizes[0], *[sizes[1]] * len(models)), strict=True):
+    for name, grid in zip((None, *models), (grids[0], *[grids[1]] * len(models)), strict=True):
+        nodes = math.prod(grid.shape)
         if before is not None and before[name].nodes == nodes:
             found[name] = before[name]
             continue
-        grid = grid_about(tube.start, tube.low, tube.high, nodes, tube.stretch)
         phi = np.stack([np.asarray(phi(grid.points), float) for phi in observables.values()], -1)
         if name is None:
-            chain = transition(grid, tube.arrivals(grid))
+            chain = transition(grid, arrivals(grid, tube.step))
             value = propagate(chain, phi, grid.start, steps, optimizer.substeps)
             changed = steps * optimizer.substeps * (tube.rule_gap @ _steepest(grid, phi))
         else:
@@ -172,8 +186,17 @@ def _on_grids(
                 value, changed = _sde_values(drift, root, grid, phi, eta, steps)
             else:
                 value, changed = _ode_values(drift, grid, observables, eta * steps, steps)
+        value = _bounded(value, phi)
         found[name] = _Found(value, changed, nodes, math.inf if before is None else value - before[name].value)
     return found
+
+
+def _bounded(value: np.ndarray, phi: np.ndarray) -> np.ndarray:
+    """Expectations (K + 1, J), NaN where they leave the range of phi (N, J) on the grid: no average does."""
+    low, high = phi.min(0), phi.max(0)
+    slack = _SLACK * (high - low) + 1e-12
+    with np.errstate(invalid="ignore"):
+        return np.where((value >= low - slack) & (value <= high + slack), value, math.nan)
 
 
 def _steepest(grid: Grid, phi: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .sde import SDE
 
-__all__ = ["Spread", "Stretch", "drift_and_covariance", "growth_of", "spread_of_model", "stretch_for"]
+__all__ = ["Spread", "Stretch", "drift_and_covariance", "growth_of", "spread_of_model", "stretch_for", "unstretched"]
 
 _EVEN = {1: 1.5, 2: 1.8}  # times the noise on the paths, up to which the grid's own reserve of stability is enough
 _LINEAR = (0.5, 1.3)  # exponents of growth that sinh evens: below there is nothing to even, above it does not help
@@ -75,7 +75,8 @@ def stretch_for(spreads: Sequence[Spread], paths: np.ndarray, low: np.ndarray, h
 
     lattice = _lattice(low, high)
     inside, usual = spread(lattice), np.maximum(spread(paths).max(0), 1e-300)
-    if not np.any(inside.max(0) > _EVEN[len(low)] * usual):  # a NaN is left to the tables, whose message names the point
+    # coefficients that are NaN somewhere are left to the tables, which name the point
+    if not np.any(inside.max(0) > _EVEN[len(low)] * usual):
         return None
     centre = lattice[np.argmin((inside / usual).max(1))]
     half = np.maximum(high - centre, centre - low)
@@ -86,7 +87,7 @@ def stretch_for(spreads: Sequence[Spread], paths: np.ndarray, low: np.ndarray, h
     if np.all(exponent <= _LINEAR[1]):
         width = np.maximum(inside.min(0) * half * _FURTHER / np.maximum(far, 1e-300), _NARROWEST * half)
         even = exponent <= _LINEAR[0]
-        return _unstretched(len(low)) if even.all() else Stretch(centre, np.where(even, math.inf, width))
+        return unstretched(len(low)) if even.all() else Stretch(centre, np.where(even, math.inf, width))
     if np.any(near > half):
         i = int(np.argmax(near / half))
         raise ValueError(
@@ -94,10 +95,10 @@ def stretch_for(spreads: Sequence[Spread], paths: np.ndarray, low: np.ndarray, h
             f"paths may reach, it grows like |x|^{exponent[i]:.2g}, and one step's standard deviation is {near[i]:.3g} "
             "there: no grid holds its paths, and the expectation may not exist."
         )
-    return _unstretched(len(low))
+    return unstretched(len(low))
 
 
-def _unstretched(d: int) -> Stretch:
+def unstretched(d: int) -> Stretch:
     """y = x, for a grid whose far nodes are noisier than its spacing allows."""
     return Stretch(np.zeros(d), np.full(d, math.inf))
 
@@ -106,6 +107,8 @@ def growth_of(phi: Callable[[Tensor], Tensor], x: np.ndarray, half: np.ndarray) 
     """The exponent p of |phi| ~ |x|^p between one and four half widths of a box about x, at least 0."""
     axes = np.concatenate([np.diag(half), -np.diag(half)])
     sizes = [np.abs(np.asarray(phi(torch.from_numpy(x + k * axes)), float)).max() for k in (1.0, _FURTHER)]
+    if not np.isfinite(sizes).all():
+        return math.inf
     return max(0.0, math.log(max(sizes[1], 1e-300) / max(sizes[0], 1e-300)) / math.log(_FURTHER))
 
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .backward import Grid
+from .backward import Grid, grid_about
 from .ensembles import simulate
-from .growth import Spread, Stretch, growth_of, spread_of_model, stretch_for
+from .growth import Spread, Stretch, growth_of, spread_of_model, stretch_for, unstretched
 from .integrators import heun_path
 from .kernels import Kernel, Optimizer, Subcycled
 from .observables import Observable, coordinate
@@ -26,13 +27,14 @@ from .one_step import rule_of
 from .oracles import GaussianOracle
 from .sde import SDE
 
-__all__ = ["Tube", "tube_about"]
+__all__ = ["Tube", "arrivals", "tube_about"]
 
 _REACH = {1: 8.0, 2: 7.0}  # standard deviations that the grid holds on either side of the mean paths
 _NODES = {1: (160, 220, 320, 460, 800), 2: (16, 24, 34, 48, 62)}  # intervals, without margins, grid after grid
 _SPACING = {1: 1.15, 2: 1.4}  # smallest spacing in standard deviations of one step: stable polynomials
 _WIDER = (1.0, 1.1, 1.2, 1.3, 1.4)  # reach and nodes of five grids in a stretched coordinate
-_FINER = {1: 3, 2: 1}  # steps from one rule of the noise to the next, of 4 nodes a dimension
+_FINER = {1: (3, 6, 9, 12, 15), 2: (0, 1, 1, 2, 2)}  # rules of the noise of those grids, in steps of 4 nodes
+_FURTHER = 1.5  # nodes of a grid beyond the last stable one, over those of the one before
 _STEEPEST = 8.0  # exponent of growth of an observable that multiplicative noise is let have
 _SMOOTH_ORDER = 12
 _SMOOTH = 1e-8  # moments of two rules that differ by less are those of a smooth update
@@ -59,33 +61,45 @@ class Tube:
     stretch: Stretch | None = None
     finer: tuple[Step, ...] = ()
 
-    def wider(self) -> list[Tube]:
-        """The tubes of five grids: the same one, or wider and wider ones in a stretched coordinate."""
-        if not self.finer:
-            return [self] * len(_WIDER)
-        middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
-        return [
-            replace(self, low=middle - k * half, high=middle + k * half, step=step)
-            for k, step in zip(_WIDER, self.finer, strict=True)
-        ]
+    def grids(self, part: float = 1.0) -> list[Grid]:
+        """Five grids: finer and finer ones as far as is stable for steps with ``part`` of eta's noise.
 
-    def sizes(self, part: float = 1.0) -> list[int]:
-        """Intervals per dimension of five grids, no finer than is stable for steps with ``part`` of eta's noise."""
+        On a line there are yet finer ones, whose rows interpolate about every arrival; in a plane the last one is
+        repeated.  In a stretched coordinate they are wider and wider, too.
+        """
+        d, middle, half = len(self.start), (self.low + self.high) / 2, (self.high - self.low) / 2
         if self.finer:
-            return [math.ceil(k * n) for k, n in zip(_WIDER, _NODES[len(self.start)], strict=True)]
+            return [
+                grid_about(self.start, middle - k * half, middle + k * half, math.ceil(k * n), self.stretch)
+                for k, n in zip(_WIDER, _NODES[d], strict=True)
+            ]
+        sizes = self._stable(part)
+        left = len(_NODES[d]) - len(sizes)
+        further = [math.ceil(sizes[-1] * (_FURTHER**k if d == 1 else 1)) for k in range(1, left + 1)]
+        about = partial(grid_about, self.start, self.low, self.high)
+        spread = unstretched(d) if d == 1 else self.stretch
+        return [*(about(n, self.stretch) for n in sizes), *(about(n, spread) for n in further)]
+
+    def _stable(self, part: float) -> list[int]:
+        """Intervals per dimension of at most five grids that are no finer than the noise allows."""
         allowed = (self.high - self.low) / np.maximum(part * self.spacing, 1e-300)
         most = max(10, math.floor(min(1e9, float(np.min(allowed)))))
         sizes = [n for n in _NODES[len(self.start)] if 1.25 * n <= most]
         if len(sizes) < len(_NODES[len(self.start)]):
             sizes = [*(sizes or [math.ceil(0.8 * most)]), most]  # neighbours differ enough for one to check the other
-        return sizes + sizes[-1:] * (len(_NODES[len(self.start)]) - len(sizes))
+        return sizes
 
-    def arrivals(self, grid: Grid) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """What ``transition`` asks for, a few nodes at a time."""
-        points = grid.points
-        _, w = self.step(points[:1])
-        rows = max(1, _NUMBERS_AT_ONCE // (w.shape[-1] * 2 * grid.radius * len(grid.shape)))
-        return (self.step(points[i : i + rows]) for i in range(0, len(points), rows))
+    def rules(self) -> tuple[Step, ...]:
+        """The optimizer's arrivals for each of the grids."""
+        return self.finer or (self.step,) * len(_NODES[len(self.start)])
+
+
+def arrivals(grid: Grid, step: Step) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What ``transition`` asks for, a few nodes at a time."""
+    points = grid.points
+    _, w = step(points[:1])
+    rows = max(1, _NUMBERS_AT_ONCE // (w.shape[-1] * 2 * grid.radius * len(grid.shape)))
+    return (step(points[i : i + rows]) for i in range(0, len(points), rows))
 
 
 def tube_about(
@@ -104,7 +118,9 @@ def tube_about(
     low, high = _box(mean, spread, paths, _REACH[d])
     some = torch.from_numpy(mean[:: max(1, steps // 4)].copy())
     arrive, check = (_arrivals(optimizer, some, finer) for finer in (0, 1))
-    stretch = stretch_for([_spread_of(arrive), *(spread_of_model(sde, eta) for sde in models.values())], mean, low, high)
+    stretch = stretch_for(
+        [_spread_of(arrive), *(spread_of_model(sde, eta) for sde in models.values())], mean, low, high
+    )
     if stretch is not None and np.isfinite(stretch.width).any():
         return _stretched(optimizer, paths, start, steps, observables, stretch, (low, high))
     gap = np.abs(_moments(arrive, some)[0] - _moments(check, some)[0]).max(0)
@@ -128,15 +144,15 @@ def _stretched(
     for name, phi in observables.items():
         if growth_of(phi, stretch.centre, half) > _STEEPEST:
             raise ValueError(
-                f"observable {name!r} must not grow faster than |x|^{_STEEPEST:g} for quadrature under noise that grows "
-                "like |x|: its expectation may not exist, and no grid would hold it."
+                f"observable {name!r} must not grow faster than |x|^{_STEEPEST:g} for quadrature under noise that "
+                "grows like |x|: its expectation may not exist, and no grid would hold it."
             )
     p = max(growth_of(phi, stretch.centre, half) for phi in observables.values())
     mean, spread = _pilot(optimizer, start, steps, observables, stretch)
     reach = _REACH[d] + p * spread.max(0) / stretch.width
     low, high = _box(mean, spread, [stretch.flat(path) for path in paths], reach)
     some = torch.from_numpy(stretch.back(mean[:: max(1, steps // 4)]))
-    finer = tuple(_arrivals(optimizer, some, _FINER[d] * (k + 1)) for k in range(len(_WIDER)))
+    finer = tuple(_arrivals(optimizer, some, finer) for finer in _FINER[d])
     return Tube(stretch.flat(start), low, high, 0 * low, finer[0], 0 * low, stretch, finer)
 
 
