@@ -87,7 +87,7 @@ class Repository:
         return self.figures / "stale.txt"
 
     def stale(self) -> dict[str, list[str]]:
-        """Per figure what has changed since it was made: "numbers", "drawing", "criteria"; unchanged ones are left out."""
+        """Per figure what changed since it was made ("numbers", "drawing", "criteria"); unchanged ones are left out."""
         scripts = self.scripts()
         found = {}
         for record in read_records(self.figures):

@@ -206,16 +206,18 @@ def test_a_figure_is_stale_where_its_sources_changed(tmp_path):
 
 
 LOADED = """
-import sys
+import importlib.util, sys
 from pathlib import Path
-from sdesam.execution import load
-from sdesam.experiments import directly
-from sdesam.sources import closure
-script = load(path := Path(sys.argv[1]))
+path = Path(sys.argv[1])
+spec = importlib.util.spec_from_file_location("script", path)
+script = importlib.util.module_from_spec(spec)
+sys.modules["script"] = script
+spec.loader.exec_module(script)
 if path.stem == "variance_regulariser":  # the shortest
-    script.run(script.SMOKE, directly)
-ours = (m.__file__ for name, m in sys.modules.items() if name.startswith("sdesam."))
-print(*{Path(f).as_posix().rsplit("/sdesam/", 1)[1] for f in ours if f} - set(closure(path.read_bytes())))
+    script.run(script.SMOKE, lambda compute, *arguments: compute(*arguments))
+ours = [m.__file__ for name, m in sys.modules.items() if name.startswith("sdesam.") and m.__file__]
+from sdesam.sources import closure
+print(*{Path(f).as_posix().rsplit("/sdesam/", 1)[1] for f in ours} - set(closure(path.read_bytes())))
 """
 
 
