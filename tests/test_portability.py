@@ -27,7 +27,7 @@ MACHINES = {
 }
 UNFUSED = {"engine of 2009"}  # no fused products: another rounding
 PROBE = """
-import hashlib, json, sys, tempfile
+import hashlib, io, json, sys
 from functools import partial
 from pathlib import Path
 import numpy as np
@@ -36,7 +36,7 @@ import sdesam as ss
 from sdesam.catalogue import LANDSCAPES
 from sdesam.execution import load
 from sdesam.explorer.library import library_of
-from sdesam.plotting import save, style
+from sdesam.plotting import style
 from sdesam.quadrature import hermite
 from sdesam.setting import fingerprint
 from sdesam.sources import hashes
@@ -53,9 +53,10 @@ def picture(name):
     script = load(root / "experiments" / f"{name}.py")
     record = json.loads((root / "figures" / f"{name}.json").read_text(encoding="utf-8"))
     results = {key: np.array(value) for key, value in record["results"].items()}
-    with style(), tempfile.TemporaryDirectory() as folder:
-        save(script.figure(results, script.Config()), Path(folder) / name)
-        return digest((Path(folder) / f"{name}.png").read_bytes())
+    drawn = io.BytesIO()
+    with style():
+        script.figure(results, script.Config()).savefig(drawn, format="png", metadata={"Software": None})
+    return digest(drawn.getvalue())
 
 def moments(engine):
     f = ss.TanhNetwork()
@@ -69,11 +70,11 @@ library = library_of()[0]
 travels = {
     "tables": [digest(tables(d, a).coefficients.numpy().tobytes()) for d, a in ((1, 1e-13), (2, 1e-8), (28, 1e-13))],
     "rules": [digest(hermite(order, 1)[0].numpy().tobytes()) for order in (4, 21)],
-    "pages": [digest(library.science("rotated-saddle", m).javascript().encode()) for m in ("sam", "unified-sam")],
+    "page": digest(library.science("saddle", "sam").javascript().encode()),
     # teacher-student's targets are computed by torch: its fingerprint may differ
     "fingerprints": {name: fingerprint(name) for name in LANDSCAPES if name != "teacher-student"},
     "hashes": [str(hashes(root / "experiments" / f"{name}.py")) for name in ("errata", "F2")],
-    "pictures": [picture(name) for name in ("errata", "thresholds")],
+    "picture": picture("errata"),
 }
 print(json.dumps({"travels": travels, "fused": moments("fused"), "eager": moments("eager")}))
 """
