@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy._core._multiarray_umath import __cpu_dispatch__ as DISPATCHED  # noqa: N811
+from numpy._core._multiarray_umath import __cpu_features__ as FEATURES  # noqa: N811
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow  # a process a machine, half a minute in all; the bits of tables are in test_special
@@ -21,7 +23,7 @@ MACHINES = {
     "OpenBLAS of 2008": {"OPENBLAS_CORETYPE": "Nehalem"},
     "MKL of any processor": {"MKL_CBWR": "COMPATIBLE"},
     "torch without vectors": {"ATEN_CPU_CAPABILITY": "default"},
-    "numpy without AVX": {"NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX X86_V3 X86_V4"},
+    "numpy without vectors": {"NPY_DISABLE_CPU_FEATURES": " ".join(name for name in DISPATCHED if FEATURES[name])},
     "engine of 2009": {"SDESAM_CPU": "x86-64-v2"},
     "engine of 2013": {"SDESAM_CPU": "haswell"},
 }
