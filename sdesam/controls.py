@@ -20,6 +20,7 @@ from .calculus import grad
 from .kernels import Derived, Kernel
 from .noise import Choice, Normal
 from .observables import Observable
+from .validation import require_count
 
 __all__ = ["Antithetic", "Controlled", "antithetic", "averaged", "controlled", "linearised"]
 
@@ -72,6 +73,7 @@ def linearised(kernel: Kernel, start: Tensor, steps: int) -> Controlled:
     """
     if not isinstance(kernel.noise, (Normal, Choice)):
         raise ValueError(f"{kernel.name} must have normal or minibatch noise to be linearised, got {kernel.noise}.")
+    steps = require_count("steps", steps, least=1, why="a path needs a step")
     state = kernel.init(start[None])
     same = isinstance(state, Tensor) and torch.equal(state, start[None]) and torch.equal(kernel.position(state), state)
     if not same:

@@ -14,6 +14,7 @@ from .calculus import hessian, hvp
 from .kernels import unwrap
 from .landscapes import Landscape
 from .updates import usam
+from .validation import require_nonnegative, require_positive
 
 __all__ = ["Stability", "largest_curvature", "stability"]
 
@@ -72,4 +73,6 @@ def stability(
     update: Callable[..., Tensor], f: Landscape, x: Float[Tensor, " d"], *, eta: float, rho: float
 ) -> Stability:
     """Linear stability of an update at x; of a field of your own as if it were SGD."""
+    eta = require_positive("eta", eta, "it is the learning rate")
+    rho = require_nonnegative("rho", rho, "it is the ascent radius")
     return Stability(largest_curvature(f, x), eta, rho if unwrap(update)[0] is usam else 0.0)

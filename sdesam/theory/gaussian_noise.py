@@ -110,6 +110,7 @@ def effective_radius_factor(d: int) -> float:
 
 def covariance(law: DirectionLaw, s: Scalar) -> Float[Tensor, "*batch d d"]:
     """Cov v = s² (E P)² + R as a matrix, for small d and for checks."""
+    s = require_positive("s", s, "the direction of a gradient without noise is not random")
     across = s * s * law.across**2 + law.residual_across
     along = s * s * law.along**2 + law.residual_along
     outer = law.axis[..., :, None] * law.axis[..., None, :]
