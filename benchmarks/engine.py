@@ -1,23 +1,27 @@
-"""CPU time per path-step of both engines beside other libraries, in one run; rewrites README.md's table and engine.png.
+"""CPU time per path-step of both engines beside other libraries, in one run; rewrites README.md and engine.png.
 
-    python benchmarks/engine.py [--quick]
+    python benchmarks/engine.py [--smoke]
 
-One thread.  Rounds are interleaved and medians reported, so that a busy machine slows all of them alike; times are
-those of the process, not of the clock.
+One thread on one core, the same steps and the same dtype for all, each at its best n, which is found first.  Every
+peer's law is checked before its time is taken.  Rounds are interleaved and ratios taken within a round, so that a busy
+machine slows all of them alike; times are those of the process, not of the clock.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import llvmlite.binding as llvm
+import jax_peers
 import matplotlib.pyplot as plt
 import numpy as np
 import peers
@@ -25,19 +29,22 @@ import torch
 
 import sdesam as ss
 from sdesam.datasets import tanh_network_data
-from sdesam.engine.compilation import Fused
-from sdesam.engine.cpu import fused_moments
-from sdesam.engine.eager import UNIT
-from sdesam.engine.native import compiled
-from sdesam.engine.printer import module_of
-from sdesam.engine.traced_models import model_of
+from sdesam.engine.choice import description
+from sdesam.interop.torchsde import to_torchsde
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
 ETA, RHO, SIGMA = peers.ETA, peers.RHO, peers.SIGMA
 HERE = Path(__file__).parent
 TANH = ss.GaussianOracle(ss.TanhNetwork(), SIGMA)
-COLUMNS = ("fused", "fused, every step", "eager", "torch", "numpy", "JAX scan", "diffrax", "torchsde")
+STEPS = 64
+LADDER = [2**10, 2**12, 2**14, 2**16, 2**18, 2**20]  # whole units of 1,024 replicates: no padding
+MOST = 0.6  # seconds: a larger n that should take more is not tried
+ROUNDS = 5
+OURS = ("fused", "fused, every step", "eager")
+SLOW = ("eager", "torchsde, our adapter")  # start at the least n; for the others it never is the best
+PEERS = ("torch", "torch.compile", "numpy", "JAX scan", "diffrax", "torchsde", "torchsde, our adapter")
 Job = Callable[[], object]
+JobAt = Callable[[int], Job | None]
 
 
 def kernels() -> dict[str, tuple[ss.Kernel, int, dict]]:
@@ -67,107 +74,240 @@ def six() -> ss.FiniteSum:
 
 
 # ----------------------------------------------------------------- jobs
-def fused(kernel: ss.Kernel, d: int, watched: dict, real: str, n: int, steps: int, every: int) -> Job:
-    dtype = getattr(torch, real)
-    x0 = torch.ones(d, dtype=dtype)
-    found = Fused.of(model_of(kernel, x0, watched, {}), dtype)
-    saved = np.arange(0, steps + 1, every)
-    names = tuple(watched)
-    return lambda: fused_moments(found, x0, nowhere, range(n), names=names, saved=saved, dt=1.0, seed=0, threads=1)
-
-
-def nowhere(first: int, rows: int, streams: object) -> torch.Tensor:
-    raise AssertionError("all replicates start at x0")
-
-
-def eager(kernel: ss.Kernel, d: int, watched: dict, real: str, n: int, steps: int) -> Job:
+def simulated(kernel: ss.Kernel, d: int, watched: dict, real: str, engine: str, every: int, n: int) -> Job:
+    """A whole call of ``simulate``, as a user makes it: what it prepares anew each time is in."""
     x0 = torch.ones(d, dtype=getattr(torch, real))
-    return lambda: ss.simulate(kernel, x0, steps=steps, save_every=steps, observables=watched, n=n, engine="eager")
+    run = partial(ss.simulate, kernel, x0, observables=watched, steps=STEPS, engine=engine)
+    return lambda: run(n=n, save_every=every)
 
 
-def contenders(name: str, real: str, quick: bool) -> dict[str, tuple[Job, int]]:
-    """A job and its path-steps for each column; a library that is not installed has none."""
+def contenders(name: str, real: str) -> dict[str, JobAt]:
+    """What makes a job for n paths, for each column; a library that is not installed makes None."""
     kernel, d, watched = kernels()[name]
-    n, few, steps = (2**12, 2**10, 10) if quick else (max(1, 2**8 // d) * UNIT, 2**14, 64)  # whole units: no padding
-    jobs: dict[str, tuple[Job | None, int]] = {
-        "fused": (fused(kernel, d, watched, real, n, steps, steps), n * steps),
-        "fused, every step": (fused(kernel, d, watched, real, n, steps, 1), n * steps),
-        "eager": (eager(kernel, d, watched, real, few, 10), few * 10),
+    found: dict[str, JobAt] = {
+        "fused": partial(simulated, kernel, d, watched, real, "fused", STEPS),
+        "fused, every step": partial(simulated, kernel, d, watched, real, "fused", 1),
+        "eager": partial(simulated, kernel, d, watched, real, "eager", STEPS),
     }
     problem = name.split(" d=")[0]
-    if problem in ("A", "B", "C SAM"):
-        jobs["torch"] = peers.by_hand(problem, d, real, few, 20, torch), few * 20
-        jobs["numpy"] = peers.by_hand(problem, d, real, few, 20, np), few * 20
-    if problem in ("A", "B", "C SAM", "C DNSAM SDE"):
-        jobs["JAX scan"] = peers.scanned(problem, d, real, few, 20), few * 20
+    if problem not in peers.STEPS:
+        return found
+    makers = {"torch": peers.by_torch, "numpy": peers.by_numpy, "JAX scan": jax_peers.by_scan}
+    if COMPILES:
+        makers["torch.compile"] = partial(peers.by_torch, compiled=True)
     if problem in ("A", "C DNSAM SDE"):
-        jobs["diffrax"] = peers.by_diffrax(problem, d, real, few, 20), few * 20
-        jobs["torchsde"] = peers.by_torchsde(kernel.sde, d, real, few, 10), few * 10  # pyright: ignore
-    return {column: (job, work) for column, (job, work) in jobs.items() if job is not None}
+        adapter = partial(peers.by_torchsde, sde=to_torchsde(kernel.sde))  # pyright: ignore
+        makers |= {"diffrax": jax_peers.by_diffrax, "torchsde": peers.by_torchsde, "torchsde, our adapter": adapter}
+    return found | {c: lambda n, make=make: make(problem, d, real, n, STEPS) for c, make in makers.items()}
+
+
+def compiler_works() -> bool:
+    """Whether torch.compile finds what it needs: a C++ compiler."""
+    try:
+        peers.by_torch("A", 2, "float32", 64, 1, compiled=True)()
+    except Exception as error:
+        print(f"torch.compile does not work here: {type(error).__name__}", flush=True)
+        return False
+    return True
+
+
+COMPILES = False  # asked once, in main
 
 
 # ----------------------------------------------------------------- measuring
+@dataclass(frozen=True)
+class Timing:
+    """Nanoseconds of CPU time a path-step in each round, at the n where they were fewest."""
+
+    n: int
+    rounds: list[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.rounds)
+
+    @property
+    def spread(self) -> float:
+        """Half of what lies between the fastest round and the slowest."""
+        return (max(self.rounds) - min(self.rounds)) / 2
+
+
 def cpu_seconds(job: Job) -> float:
     began = time.process_time()
     job()
     return time.process_time() - began
 
 
-def row_of(name: str, real: str, quick: bool) -> dict[str, float]:
-    """Nanoseconds a path-step in each column, seconds to trace and to compile."""
+def at_best_n(make: JobAt, ladder: list[int], check: Callable[[object], None]) -> tuple[int, Job] | None:
+    """The n with the shortest time a path: larger ones are tried until they would take long, or no longer pay."""
+    best, rate = None, float("inf")
+    for n in ladder:
+        job = make(n)
+        if job is None:
+            return None
+        check(job())  # compiles, and warms up
+        found = cpu_seconds(job) / n
+        if found < rate:
+            best, rate = (n, job), found
+        if found > 1.3 * rate or found * 4 * n > MOST:
+            break
+    return best
+
+
+def law_of(name: str) -> tuple[float, float, tuple[float, float]]:
+    """Mean and variance of x[0] after the steps, and their standard errors.
+
+    Euler's exact ones for A and B; for C those of the fused engine on 2^17 paths (its steps have closed-form tests).
+    """
+    if name[0] in "AB":
+        return *peers.exact_moments(STEPS), (0.0, 0.0)
     kernel, d, watched = kernels()[name]
-    began = time.process_time()
-    model = model_of(kernel, torch.ones(d, dtype=getattr(torch, real)), watched, {})
-    traced = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        compiled(("benchmark",), lambda: module_of(model, int(real[-2:])), Path(folder))
-    row = {"trace s": traced - began, "compile s": time.process_time() - traced}
-    jobs = contenders(name, real, quick)
+    n, watched = 2**17, watched | {"x[0]^2": lambda x: x[..., 0] ** 2}
+    run = simulated(kernel, d, watched, "float64", "fused", STEPS, n)()
+    mean, second = (float(run.estimate(w).value[-1]) for w in watched)  # pyright: ignore
+    variance = second - mean**2
+    return mean, variance, ((variance / n) ** 0.5, variance * (2 / n) ** 0.5)
+
+
+def row_of(name: str, real: str, smoke: bool) -> dict[str, Timing]:
+    makers, jobs = contenders(name, real), {}
+    law = law_of(name) if "numpy" in makers else None
+    for c, make in makers.items():
+
+        def check(x: object, who: str = f"{c}, {name}, {real}", compared: bool = c in PEERS) -> None:
+            if compared and law and len(x) < 2**15:  # pyright: ignore  # the first two n
+                peers.require_moments(who, x, *law)  # pyright: ignore
+
+        ladder = LADDER[:2] if smoke else LADDER if c in SLOW else LADDER[1:]
+        if (found := at_best_n(make, ladder, check)) is not None:
+            jobs[c] = found
     times: dict[str, list[float]] = {c: [] for c in jobs}
-    for _ in range(2 if quick else 6):  # the first round warms up
-        for c, (job, work) in jobs.items():
-            times[c].append(cpu_seconds(job) / work * 1e9)
-    return {c: statistics.median(t[1:]) for c, t in times.items()} | row
+    for _ in range(2 if smoke else ROUNDS):
+        for c, (n, job) in jobs.items():
+            times[c].append(cpu_seconds(job) / (n * STEPS) * 1e9)
+    return {c: Timing(n, times[c]) for c, (n, _) in jobs.items()}
 
 
-def scaling(quick: bool) -> dict[str, list[tuple[int, float]]]:
-    """Seconds of CPU time against n at 64 steps, and against steps at n = 10,000: trace, compiled code and run."""
+def first_calls(name: str, real: str) -> tuple[float, float]:
+    """Seconds of the first two ``simulate`` of a kernel at n = 1,024: the first traces, checks and compiles it."""
+    kernel, d, watched = kernels()[name]
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SDESAM_CACHE"] = folder
+        job = simulated(kernel, d, watched, real, "fused", STEPS, 1024)
+        return cpu_seconds(job), cpu_seconds(job)
+
+
+def scaling(smoke: bool) -> dict[str, list[tuple[int, float]]]:
+    """Seconds of CPU time of ``simulate`` against n at 64 steps, and against steps at n = 10,000."""
     kernel, d, watched = kernels()["C SAM"]
     found: dict[str, list[tuple[int, float]]] = {"fused, n": [], "eager, n": [], "fused, steps": [], "eager, steps": []}
     x0 = torch.ones(d, dtype=torch.float64)
-    for engine, most in (("fused", 10**4 if quick else 10**7), ("eager", 10**4 if quick else 10**5)):
+    for engine, most in (("fused", 10**4 if smoke else 10**7), ("eager", 10**4 if smoke else 10**5)):
         for what in ("n", "steps"):
             for size in [10**k for k in range(3 if what == "n" else 1, 8) if 10**k <= (most if what == "n" else 1000)]:
-                n, steps = (size, 64) if what == "n" else (10_000, size)
+                n, steps = (size, STEPS) if what == "n" else (10_000, size)
                 run = partial(ss.simulate, kernel, x0, observables=watched, n=n, steps=steps, engine=engine)
                 found[f"{engine}, {what}"].append((size, cpu_seconds(partial(run, save_every=steps))))
     return found
 
 
-# ----------------------------------------------------------------- table and figure
-def table_of(rows: dict[str, dict[str, float]]) -> list[str]:
-    columns = [*COLUMNS, "trace s", "compile s"]
-    here = [c for c in columns if any(c in row for row in rows.values())]
-    missing = [c for c in columns if c not in here]
-    head = ["| problem | " + " | ".join(here) + " |", "|---" * (len(here) + 1) + "|"]
-    cells = [f"| {name} | " + " | ".join(_cell(row, c) for c in here) + " |" for name, row in rows.items()]
-    return head + cells + [f"\n{c}: not installed." for c in missing]
+# ----------------------------------------------------------------- tables and figure
+def vectors() -> str:
+    """The instruction set that the engine compiles for, as ``sdesam info`` says it: "256-bit"."""
+    found = re.search(r"(\d+-bit) vectors", description()["code"])
+    return found[1] if found else "unknown"
 
 
-def _cell(row: dict[str, float], column: str) -> str:
-    return "" if column not in row else f"{row[column]:.2f}" if column.endswith(" s") else f"{row[column]:.3g}"
+def columns_in(rows: dict[str, dict[str, Timing]], wanted: tuple[str, ...]) -> list[str]:
+    return [c for c in wanted if any(c in row for row in rows.values())]
+
+
+def ratio_of(row: dict[str, Timing], column: str) -> tuple[float, float, float]:
+    """Median, least and largest ratio of a column to the fused engine, round by round."""
+    ratios = [a / b for a, b in zip(row[column].rounds, row["fused"].rounds, strict=True)]
+    return statistics.median(ratios), min(ratios), max(ratios)
+
+
+def table(head: list[str], rows: dict[str, list[str]]) -> list[str]:
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    return lines + [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items()]
+
+
+def text_of(rows: dict[str, dict[str, Timing]], first: dict[str, tuple[float, float]], lines: dict) -> list[str]:
+    ours, theirs = columns_in(rows, OURS), columns_in(rows, PEERS)
+    compared = {name: row for name, row in rows.items() if any(c in row for c in theirs)}
+
+    def cells(row: dict[str, Timing], wanted: list[str], cell: Callable[[str], str]) -> list[str]:
+        return [cell(c) if c in row else "" for c in wanted]
+
+    def ratio(row: dict[str, Timing], c: str) -> str:
+        median, low, high = ratio_of(row, c)
+        return f"{median:.2g} ({low:.2g} to {high:.2g})"
+
+    code, torch_code = description()["code"], torch.backends.cpu.get_cpu_capability()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    text = [
+        f"{code}; torch: {torch_code}. Peak memory of the whole run {peak:.0f} MB.",
+        "",
+        f'How many times the CPU time of `simulate(engine="fused")`, on {vectors()} vectors: the median of',
+        "the rounds, the least and the largest.",
+        "",
+        *table(
+            ["problem", "vectors", *theirs],
+            {name: [vectors(), *cells(row, theirs, partial(ratio, row))] for name, row in compared.items()},
+        ),
+        *[f"\n{c}: not installed." for c in PEERS if c not in theirs],
+        "",
+        "Nanoseconds of CPU time a path-step: the median, and half of what lies between the fastest round and the",
+        "slowest; seconds of the first call of `simulate` at n = 1,024, which traces and compiles, and of the next.",
+        "",
+        *table(
+            ["problem", "vectors", *ours, *theirs, "first call, s", "next, s"],
+            {
+                name: [
+                    vectors(),
+                    *cells(
+                        row, [*ours, *theirs], lambda c, row=row: f"{_round(row[c].median)} ± {_round(row[c].spread)}"
+                    ),
+                    *[f"{seconds:.2g}" for seconds in first[name]],
+                ]
+                for name, row in rows.items()
+            },
+        ),
+        "",
+        "The n at which each takes the shortest time a path, which is where it was timed:",
+        "",
+        *table(
+            ["problem", *ours, *theirs],
+            {name: cells(row, [*ours, *theirs], lambda c, row=row: _power(row[c].n)) for name, row in rows.items()},
+        ),
+    ]
+    text += ["", f"Seconds of `simulate` on C SAM, float64, tracing included, {vectors()} vectors:", ""]
+    return text + [f"* {w}: " + ", ".join(f"{size:,}: {t:.2g}" for size, t in points) for w, points in lines.items()]
+
+
+def _round(x: float) -> str:
+    return f"{x:,.0f}" if x >= 100 else f"{x:.1f}" if x >= 1 else f"{x:.2f}"
+
+
+def _power(n: int) -> str:
+    return f"2^{n.bit_length() - 1}"
 
 
 @plt.style.context({}, after_reset=True)  # matplotlib's own defaults, not those of somebody's matplotlibrc
-def draw(rows: dict[str, dict[str, float]], lines: dict[str, list[tuple[int, float]]], path: Path) -> None:
+def draw(rows: dict[str, dict[str, Timing]], lines: dict[str, list[tuple[int, float]]], path: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    chosen = [name for name in rows if name.endswith("float32") and name.startswith(("A d=2 ", "B d=2 ", "C", "SAM"))]
-    drawn = [c for c in COLUMNS if any(c in rows[name] for name in chosen)]
-    colours = ["#D55E00", "#E69F00", "#000000", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#999999"]
-    for c, colour in zip(drawn, colours, strict=False):
+    chosen = [name for name, row in rows.items() if name.endswith("float32") and any(c in row for c in PEERS)]
+    colours = ["#0072B2", "#009E73", "#56B4E9", "#CC79A7", "#D55E00", "#E69F00", "#999999"]
+    for c, colour in zip(PEERS, colours, strict=True):
         at = [i for i, name in enumerate(chosen) if c in rows[name]]
-        left.plot([rows[chosen[i]][c] for i in at], at, "o", color=colour, label=c)
-    left.set(xscale="log", xlabel="CPU time a path-step (ns), one thread, float32")
+        found = np.array([ratio_of(rows[chosen[i]], c) for i in at]).reshape(-1, 3)
+        if len(at):
+            error = (found[:, 0] - found[:, 1], found[:, 2] - found[:, 0])
+            left.errorbar(found[:, 0], at, xerr=error, fmt="o", color=colour, markersize=4, label=c)
+    left.axvline(1, color="#000000", linewidth=0.8)
+    left.set(xscale="log", xlabel="CPU time in units of the fused engine's, bars: all rounds")
+    left.set_title(f"one thread, float32, {vectors()} vectors, each at its best n", fontsize=9)
     left.set_yticks(range(len(chosen)), [name.removesuffix(" float32") for name in chosen])
     left.invert_yaxis()
     left.grid(axis="x", alpha=0.3)
@@ -179,37 +319,52 @@ def draw(rows: dict[str, dict[str, float]], lines: dict[str, list[tuple[int, flo
             color="#D55E00" if engine == "fused" else "#000000", label=f"{engine}, against {what}",
         )  # fmt: skip
     right.set(xlabel="replicates n (64 steps), or steps (n = 10,000)", ylabel="CPU time of simulate (s)")
+    right.set_title(f"C SAM, float64, {vectors()} vectors", fontsize=9)
     right.grid(alpha=0.3)
     right.legend(fontsize=7)
     figure.savefig(path, dpi=150, metadata={"Software": None})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small ensembles, nothing is written: does it run?")
-    quick = parser.parse_args().quick
+def written_into(readme: str, text: list[str]) -> str:
+    """README.md with what stands between its marks replaced."""
+    before, rest = readme.split("<!-- measured -->\n")
+    after = rest.split("<!-- end -->")[1]
+    return before + "<!-- measured -->\n" + "\n".join(text) + "\n<!-- end -->" + after
+
+
+def one_core() -> None:
+    """Whatever a library starts, it shares one core; the last one, since others often begin at the first."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
-    rows = {}
-    for real in ("float32", "float64"):
-        for name in kernels():
-            rows[f"{name} {real}"] = row = row_of(name, real, quick)
-            print(f"{name} {real}: " + ", ".join(f"{c} {v:.3g}" for c, v in row.items()), flush=True)
-    lines = scaling(quick)
-    instructions = "AVX-512" if llvm.get_host_cpu_features().get("avx512f") else "no AVX-512"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    text = [
-        f"{llvm.get_host_cpu_name()}, {instructions}; peak memory of the whole run {peak:.0f} MB.",
-        "",
-        *table_of(rows),
-    ]
-    text += ["", "Seconds of `simulate` on C SAM, float64, tracing included:", ""]
-    text += [f"* {name}: " + ", ".join(f"{size:,}: {t:.2g}" for size, t in points) for name, points in lines.items()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--smoke", action="store_true", help="few problems, one n, written to a temporary folder")
+    smoke = parser.parse_args().smoke
+    one_core()
+    global COMPILES
+    COMPILES = compiler_works()
+    folder = Path(tempfile.mkdtemp(prefix="sdesam-bench-")) if smoke else HERE
+    names = ["A d=2", "B d=2", "C SAM", "C DNSAM SDE", "SAM, 2 of 6 data"] if smoke else list(kernels())
+    rows, first = {}, {}
+    for real in ("float32",) if smoke else ("float32", "float64"):
+        for name in names:
+            first[f"{name} {real}"] = first_calls(name, real)
+            with tempfile.TemporaryDirectory() as cache:
+                os.environ["SDESAM_CACHE"] = cache
+                rows[f"{name} {real}"] = row = row_of(name, real, smoke)
+            print(
+                f"{name} {real}: " + ", ".join(f"{c} {t.median:.3g} at {_power(t.n)}" for c, t in row.items()),
+                flush=True,
+            )
+    lines = scaling(smoke)
+    text = text_of(rows, first, lines)
     print("\n".join(text))
-    if not quick:
-        before, rest = (HERE / "README.md").read_text().split("<!-- measured -->")[:2]
-        after = rest.split("<!-- end -->")[1]
-        (HERE / "README.md").write_text(before + "<!-- measured -->\n" + "\n".join(text) + "\n<!-- end -->" + after)
-        draw(rows, lines, HERE / "engine.png")
+    (folder / "README.md").write_text(written_into((HERE / "README.md").read_text("utf-8"), text), "utf-8")
+    draw(rows, lines, folder / "engine.png")
+    print(f"written: {folder / 'README.md'} and {folder / 'engine.png'}")
 
 
 if __name__ == "__main__":
