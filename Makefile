@@ -1,6 +1,6 @@
 # make repro   figures/ and paper_repro.md, from nothing but Python >= 3.11, pip and make
 # make test    static checks, unit tests, doctests
-# make bench   both engines beside other libraries: rewrites the table and the figure in benchmarks/
+# make bench   both engines beside other libraries: rewrites the tables and the figure in benchmarks/
 # make browser the explorer's tests, in an installed Chromium
 # make smoke   every experiment in a small version, to a temporary folder
 # make release before figures are published: that none of them is stale
