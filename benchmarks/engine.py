@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import resource
 import statistics
 import tempfile
 import time
@@ -245,9 +244,8 @@ def text_of(rows: dict[str, dict[str, Timing]], first: dict[str, tuple[float, fl
         return f"{median:.2g} ({low:.2g} to {high:.2g})"
 
     code, torch_code = description()["code"], torch.backends.cpu.get_cpu_capability()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     text = [
-        f"{code}; torch: {torch_code}. Peak memory of the whole run {peak:.0f} MB.",
+        f"{code}; torch: {torch_code}.",
         "",
         f'How many times the CPU time of `simulate(engine="fused")`, on {vectors()} vectors: the median of',
         "the rounds, the least and the largest.",
