@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from .engine.probe import probe_kernel
 from .ensembles import DivergenceWarning, simulate
 from .exits import ExitTimes, first_exit
 from .observables import Observable, coordinate, squared_norm
@@ -58,10 +59,12 @@ class _Simulated(Setting):
         return (type(self).__name__, self.landscape, self.method, self.side, self.batch_size, self.dtype, self.x0)
 
     def check(self) -> None:
-        """Raise ``ValueError`` unless the cell can start; no step is taken."""
+        """Raise ``ValueError`` unless the cell can start and its functions pass the probe."""
         self._require_same_names()
         with guarded():
-            self.kernel(self.side).init(self.start()[None])
+            start, kernel = self.start(), self.kernel(self.side)
+            kernel.init(start[None])
+            probe_kernel(kernel, start)
 
     def touchstone(self) -> Touchstone | None:
         """What the user's functions give at fixed points, for a store to compare."""

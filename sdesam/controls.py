@@ -56,6 +56,7 @@ class Controlled(Derived):
         return count + 1, self.kernel.step(x, z), xi @ self.slopes[count].mT + kick
 
 
+@torch.no_grad()
 def linearised(kernel: Kernel, start: Tensor, steps: int) -> Controlled:
     """A kernel whose state is its iterate, with its linearisation along the path of its mean steps.
 

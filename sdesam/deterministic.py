@@ -25,8 +25,10 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from .backward import Grid, interpolate, propagate, transition
+from .engine.probe import probe_kernel
 from .ensembles import Points, as_points
 from .growth import drift_and_covariance
+from .integrators import euler_maruyama
 from .kernels import Kernel
 from .noise import ThreePoint
 from .observables import Observable
@@ -91,6 +93,7 @@ def by_quadrature(
     return found["model"]
 
 
+@torch.no_grad()
 def models_by_quadrature(
     optimizer: Kernel,
     models: Mapping[str, SDE],
@@ -119,8 +122,10 @@ def models_by_quadrature(
         raise ValueError("models and observables must name at least one each, got none.")
     target = _ACCURACY[d] if accuracy is None else accuracy
     target = require_positive("accuracy", target, "grids are refined until two of them agree to it")
-    tube = tube_about(optimizer, models, start, steps, observables)
     eta = float(optimizer.dt)
+    for sde in models.values():
+        probe_kernel(euler_maruyama(sde, eta), torch.from_numpy(start))
+    tube = tube_about(optimizer, models, start, steps, observables)
     noise = (1 / _substeps(eta, d)[0]) ** 0.5  # of the scheme's longest step, in units of the optimizer's
     before, found, coarse = None, {}, dict(models)  # the models that the last grid was too coarse for
     for rule, *grids in zip(tube.rules(), tube.grids(), tube.grids(noise), strict=True):
@@ -265,6 +270,7 @@ def _srk_matrix(grid: Grid, drift: np.ndarray, root: np.ndarray, h: float) -> cs
     return transition(grid, [(x + h / 2 * (b + ahead) + n, np.broadcast_to(w, n.shape[:2]))])
 
 
+@torch.no_grad()
 def tabulated(sde: SDE, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Drift b (N, d) and the symmetric root (N, d, d) of B Bᵀ at points x (N, d): all that the law of an SDE needs.
 

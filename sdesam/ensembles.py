@@ -15,6 +15,7 @@ from .engine.choice import fused_or_reason, short_run
 from .engine.compilation import Fused
 from .engine.cpu import UndefinedObservable, fused_moments
 from .engine.eager import UNIT, Block, Start, blocks, visit
+from .engine.probe import probe
 from .engine.progress import reporting
 from .engine.streams import Streams
 from .folds import Tree
@@ -45,6 +46,7 @@ class Cloud:
         set_fields(self, scale=require_nonnegative("scale", self.scale, "it is the standard deviation of the start"))
 
 
+@torch.no_grad()  # torch.func differentiates all the same; parameters of a module keep no graph
 def simulate(
     kernel: Kernel,
     x0: Points | Cloud,
@@ -103,7 +105,10 @@ def simulate(
         raise ValueError(f"internals must not reuse names of observables, got {names}.")
     if not names:
         raise ValueError("observables must name at least one function, got an empty mapping.")
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"observables must have strings as names, got {[n for n in names if not isinstance(n, str)]}.")
     edges = _edges(histograms or {}, names)
+    probe(kernel, one_point(x0), observables, internals or {})
     saved = _saved_steps(steps, save_every)
     short = short_run(kernel, n=n, steps=steps, looks=len(saved))
     fused = fused_or_note(kernel, x0, observables, internals or {}, engine, short)
@@ -127,6 +132,7 @@ def _reported(kernel: Kernel, x0: Points | Cloud, total: Moments, n: int) -> Mom
     return replace(total, method="deterministic") if _is_deterministic(kernel, x0) else total
 
 
+@torch.no_grad()
 def trajectories(
     kernel: Kernel, x0: Points | Cloud, *, steps: int, n: int = 1, seed: int = 0, save_every: int = 1
 ) -> Tensor:
@@ -141,6 +147,7 @@ def trajectories(
     """
     n, steps, save_every, seed = run_counts(n, steps, save_every, seed)
     start, d = prepare(kernel, x0, n=n, steps=steps, save_every=save_every, engine="auto")
+    probe(kernel, one_point(x0), {}, {})
     parts = []
     for block in blocks(range(n), d):
         rows: list[Tensor] = []
@@ -179,7 +186,7 @@ def fused_or_note(
         return ""
     if engine == "auto" and short:
         return short
-    found = fused_or_reason(kernel, _one_point(x0), observables, internals)
+    found = fused_or_reason(kernel, one_point(x0), observables, internals)
     return found if isinstance(found, Fused) else _accepted(found, engine)
 
 
@@ -195,7 +202,8 @@ def common_start(x0: Points | Cloud) -> Tensor | None:
     return None if isinstance(x0, Cloud) or as_floats("x0", x0).ndim == 2 else as_floats("x0", x0).detach()
 
 
-def _one_point(x0: Points | Cloud) -> Tensor:
+def one_point(x0: Points | Cloud) -> Tensor:
+    """One start, (d,): the first, or the middle of a cloud."""
     points = as_floats("x0", x0.mean if isinstance(x0, Cloud) else x0)
     return points.reshape(-1, points.shape[-1])[0].detach()
 
@@ -393,7 +401,7 @@ def _report_divergence(kernel: Kernel, moments: Moments, n: int) -> None:
             f"diverged: {int(moments.nonfinite.max())} of {n} replicates of {kernel.name} non-finite from step "
             f"{first} on ({settings}); they are counted in nonfinite and left out of the moments.",
             DivergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -15,7 +15,8 @@ from .engine.choice import short_run
 from .engine.compilation import Fused
 from .engine.cpu import fused_exits
 from .engine.eager import blocks, visit
-from .ensembles import Cloud, Engine, Points, common_start, fused_or_note, part_of, prepare, run_counts
+from .engine.probe import probe
+from .ensembles import Cloud, Engine, Points, common_start, fused_or_note, one_point, part_of, prepare, run_counts
 from .kernels import Kernel
 from .statistics import Estimate, engine_arrays, notes_joined
 from .validation import require_count
@@ -137,6 +138,7 @@ class ExitTimes:
         return float(self.times[reached[0]]) if len(reached) else math.inf
 
 
+@torch.no_grad()
 def first_exit(
     kernel: Kernel,
     x0: Points | Cloud,
@@ -165,6 +167,7 @@ def first_exit(
     n, *_, seed = run_counts(n, max_steps, 1, seed)
     start, d = prepare(kernel, x0, n=n, steps=max_steps, save_every=1, engine=engine)
     chosen = part_of(n, replicates)
+    probe(kernel, one_point(x0), {"inside": inside}, {}, what="inside")
     short = short_run(kernel, n=n, steps=max_steps, looks=max_steps)
     fused = fused_or_note(kernel, x0, {"inside": inside}, {}, engine, short)
     if isinstance(fused, Fused) and fused.model.observe.watches_truth:  # what is no boolean, the eager engine refuses

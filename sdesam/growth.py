@@ -122,6 +122,7 @@ def _directions(d: int) -> np.ndarray:
     return np.array([k for k in itertools.product((-1.0, 0.0, 1.0), repeat=d) if any(k)])
 
 
+@torch.no_grad()
 def drift_and_covariance(sde: SDE, x: Tensor) -> tuple[Tensor, Tensor]:
     """Drift b (N, d) and B Bᵀ (N, d, d) at points x (N, d)."""
     drift, diffusion = sde.coefficients(x)

@@ -66,11 +66,10 @@ class Integrator:
         return f"{type(self).__name__}({getattr(what, '__name__', type(what).__name__)})"
 
     def init(self, x0: Tensor) -> Tensor:
-        """The state; the coefficients' shapes are checked on it."""
+        """The state that the SDE makes of x0."""
         state = x0 if self.sde.init is None else self.sde.init(x0)
         if self.sde.dim is not None and state.shape[-1] != self.sde.dim:
             raise ValueError(f"x0 must have last dimension {self.sde.dim}, that of {self.name}, got {state.shape[-1]}.")
-        _require_shapes(self, state[:1])
         return state
 
     def position(self, state: Tensor) -> Tensor:
@@ -89,6 +88,28 @@ class Integrator:
     def advance(self, state: Tensor, z: Any) -> Tensor:
         """One step of the scheme on all rows at once."""
         raise TypeError(f"{type(self).__name__} does not say how to step")
+
+    def examined(self, state: Tensor, dw: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The coefficients for the probe, under their names, and the state after a step of Euler and Maruyama on dw.
+
+        Raises
+        ------
+        ValueError
+            For coefficients of the wrong shapes.
+        """
+        before = state.clone()
+        drift, diffusion = self.sde.coefficients(state)
+        _require_drift(self, before, drift, diffusion)
+        if diffusion is None:
+            return {f"drift of {self.name}": drift}, before + self.h * drift
+        kick = diffusion(dw)
+        if kick.shape != before.shape:
+            raise ValueError(
+                f"diffusion of {self.name} must map (..., {self.sde.noise_dim}) to (..., {before.shape[-1]}), got "
+                f"{tuple(kick.shape)} for {tuple(dw.shape)}."
+            )
+        found = {f"drift of {self.name}": drift, f"diffusion of {self.name}": kick}
+        return found, before + self.h * drift + self.h**0.5 * kick
 
     def _kick(self, diffusion: LinearMap | None, dw: Tensor) -> Tensor | float:
         """B(X) √h dw, and 0 for an ODE."""
@@ -155,6 +176,7 @@ def heun(sde: SDE, h: Scalar) -> Heun:
     return Heun(sde, h)
 
 
+@torch.no_grad()
 def heun_path(sde: SDE, start: Sequence[float] | np.ndarray, horizon: float, count: int) -> np.ndarray:
     """Where the drift alone takes ``start`` (d,) by the horizon: ``count`` steps of Heun's scheme, (count + 1, d)."""
     count = require_count("count", count, least=1, why="a path needs a step")
@@ -172,10 +194,8 @@ def _rows(z: Any, start: int, stop: int) -> Any:
     return tuple(part[start:stop] for part in z) if isinstance(z, tuple) else z[start:stop]
 
 
-def _require_shapes(integrator: Integrator, state: Tensor) -> None:
-    """Probe the coefficients once on a one-row state; the message names what came back."""
+def _require_drift(integrator: Integrator, state: Tensor, drift: Any, diffusion: Any) -> None:
     sde, d = integrator.sde, state.shape[-1]
-    drift, diffusion = sde.coefficients(state)
     if not isinstance(drift, Tensor) or drift.shape != state.shape:
         raise ValueError(
             f"drift of {integrator.name} must have shape (..., {d}) like x, got "
@@ -185,11 +205,4 @@ def _require_shapes(integrator: Integrator, state: Tensor) -> None:
         raise ValueError(
             f"diffusion of {integrator.name} must be None exactly when noise_dim is 0, got {diffusion!r} "
             f"with noise_dim = {sde.noise_dim}."
-        )
-    if diffusion is None:
-        return
-    kick = diffusion(torch.zeros(1, sde.noise_dim, dtype=state.dtype, device=state.device))
-    if kick.shape != state.shape:
-        raise ValueError(
-            f"diffusion of {integrator.name} must map (..., {sde.noise_dim}) to (..., {d}), got {tuple(kick.shape)}."
         )

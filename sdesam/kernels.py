@@ -8,21 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .calculus import Scalar
-from .landscapes import require_landscape
 from .noise import Noise, Normal
 from .oracles import Oracle, require_oracle
 from .updates import unwrap, with_floats
 from .validation import require_count, require_positive
 
 __all__ = ["Coupled", "Derived", "Kernel", "Optimizer", "Subcycled", "coupled", "optimizer", "subcycle"]
-
-
-_PROBE_BITS = 0x9E3779B9  # any number: a probe's noise decides nothing
 
 
 @runtime_checkable
@@ -77,12 +72,12 @@ class Optimizer:
         return getattr(field, "__name__", type(field).__name__)
 
     def init(self, x0: Tensor) -> Tensor:
-        """The state is the iterate; the landscape is checked against it."""
-        dim = getattr(self.g, "dim", None)
-        if dim is not None and x0.shape[-1] != dim:
-            raise ValueError(f"x0 must have last dimension {dim}, that of {type(self.g).__name__}, got {x0.shape[-1]}.")
-        require_landscape(self.g.mean, x0[:1].reshape(-1))
-        _require_update_shape(self, x0[:1].expand(2, -1).clone())
+        """The state is the iterate."""
+        for owner in (self.g, self.g.mean):
+            dim = getattr(owner, "dim", None)
+            if dim is not None and x0.shape[-1] != dim:
+                what = type(owner).__name__
+                raise ValueError(f"x0 must have last dimension {dim}, that of {what}, got {x0.shape[-1]}.")
         return x0
 
     def position(self, state: Tensor) -> Tensor:
@@ -92,6 +87,29 @@ class Optimizer:
     def step(self, state: Tensor, z: Any) -> Tensor:
         """The iterate x − eta·G(g, x, z)."""
         return state - self.eta * self.update(self.g, state, z)
+
+    def examined(self, state: Tensor, z: Any) -> tuple[dict[str, Tensor], Tensor]:
+        """A step for the probe: what the update gave, under its name, and the next state.
+
+        Raises
+        ------
+        ValueError
+            Where the update fails, or gives another shape than x has: it would broadcast, or mix the replicates.
+        """
+        before = state.clone()  # an update that writes into x is named by who called this
+        try:
+            G = self.update(self.g, state, z)
+        except Exception as error:
+            raise ValueError(
+                f"update {self.name} failed on x of shape {tuple(state.shape)}: {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(G, Tensor) or G.shape != before.shape:
+            shape = tuple(G.shape) if isinstance(G, Tensor) else type(G).__name__
+            raise ValueError(
+                f"update {self.name} must map x (..., {before.shape[-1]}) to that shape, got {shape} for "
+                f"{tuple(before.shape)}."
+            )
+        return {f"update {self.name}": G}, before - self.eta * G
 
 
 def optimizer(update: Callable[..., Tensor], g: Oracle, eta: Scalar) -> Optimizer:
@@ -115,23 +133,6 @@ def optimizer(update: Callable[..., Tensor], g: Oracle, eta: Scalar) -> Optimize
     field, _ = unwrap(update)
     _require_bound(update, getattr(field, "__name__", "update"))
     return Optimizer(with_floats(update), g, eta)
-
-
-def _require_update_shape(kernel: Optimizer, x: Tensor) -> None:
-    """Probe the update once on two rows: a wrong shape would broadcast, or mix the replicates, in silence."""
-    z = kernel.g.noise.draw(lambda k: np.full((k, len(x)), _PROBE_BITS, np.uint32), x.dtype)
-    z = tuple(part.to(x.device) for part in z) if isinstance(z, tuple) else z.to(x.device)
-    try:
-        G = kernel.update(kernel.g, x, z)
-    except Exception as error:
-        raise ValueError(
-            f"update {kernel.name} failed on x of shape (2, {x.shape[1]}): {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(G, Tensor) or G.shape != x.shape:
-        shape = tuple(G.shape) if isinstance(G, Tensor) else type(G).__name__
-        raise ValueError(
-            f"update {kernel.name} must map x (..., {x.shape[1]}) to that shape, got {shape} for {tuple(x.shape)}."
-        )
 
 
 def _require_bound(update: Callable[..., Tensor], name: str) -> None:

@@ -19,7 +19,7 @@ from .validation import as_floats, require_count, require_finite, set_fields
 
 __all__ = [
     "DoubleWell", "Landscape", "LogCosh", "Quadratic", "Saddle", "TanhNetwork", "dimension_of", "points_of",
-    "require_landscape",
+    "require_landscape", "require_values",
 ]  # fmt: skip
 
 
@@ -238,9 +238,19 @@ def require_landscape(f: Landscape, x: Tensor) -> None:
         raise ValueError(
             f"the landscape failed on points of shape (2, 3, {x.shape[-1]}): {type(error).__name__}: {error}"
         ) from error
+    require_values(value, x.expand(2, 3, -1))
+    written = not points.is_inference() and points._version > 0  # also where the numbers stayed
+    if written or not torch.equal(points, x.expand(2, 3, -1)):
+        raise ValueError("the landscape must not write into its argument, and it does: write x = x + 1 for x += 1.")
+
+
+def require_values(value: object, points: Tensor) -> None:
+    """Raise unless a landscape's value at points ``(..., d)`` is one real number a point."""
     shape = tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
-    if shape != (2, 3):
+    if shape != points.shape[:-1]:
         raise ValueError(
-            f"the landscape must map (..., d) to (...): given points of shape (2, 3, {x.shape[-1]}) it returned "
-            f"{shape} instead of (2, 3). Did a sum or mean miss dim=-1?"
+            f"the landscape must map (..., d) to (...): given points of shape {tuple(points.shape)} it returned "
+            f"{shape} instead of {tuple(points.shape[:-1])}. Did a sum or mean miss dim=-1?"
         )
+    if isinstance(value, Tensor) and value.is_complex():
+        raise ValueError(f"the landscape must be real, got {value.dtype}: take .real, or .abs() of its result.")

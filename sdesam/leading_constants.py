@@ -45,6 +45,7 @@ class LeadingConstant:
     drift_is_right: bool
 
 
+@torch.no_grad()
 def leading_constant(
     update: Callable[..., Tensor],
     g: Oracle,
@@ -98,6 +99,7 @@ def leading_constant(
         before, steps = found, 2 * steps
 
 
+@torch.no_grad()
 def follows_gradient(update: Callable[..., Tensor], g: Oracle, x: Tensor, *, nodes: Nodes = None) -> bool:
     """Whether E G(x, z; rho = 0) = ∇f(x) at a point (d,): what ``leading_constant`` presumes of an update."""
     rule, m = default_rule(g, nodes), grad(g.mean)(x)

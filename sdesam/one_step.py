@@ -112,6 +112,7 @@ class _SecondOrder(_OneStepMoments):
         return derivative_along(lambda y: first(y)[0], x)
 
 
+@torch.no_grad()
 def sampling_error(sde: SDE, x: Tensor) -> tuple[Tensor, Tensor]:
     """Standard errors, at x, of the drift ``(..., d)`` and of tr B Bᵀ ``(...)`` of an SDE with ``nodes=sampled(...)``.
 

@@ -102,6 +102,7 @@ def arrivals(grid: Grid, step: Step) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     return (step(points[i : i + rows]) for i in range(0, len(points), rows))
 
 
+@torch.no_grad()
 def tube_about(
     optimizer: Kernel, models: Mapping[str, SDE], start: np.ndarray, steps: int, observables: Mapping[str, Observable]
 ) -> Tube:

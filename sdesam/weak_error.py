@@ -20,6 +20,7 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from .controls import antithetic, averaged, controlled, linearised
+from .engine.probe import probe
 from .engine.streams import derived
 from .ensembles import Cloud, Points, as_points, simulate
 from .integrators import heun, small_noise_srk
@@ -220,6 +221,7 @@ def _controlled_once(
 
 
 # ----------------------------------------------------------------- exact
+@torch.no_grad()
 def in_closed_form(
     optimizer: Kernel, sde: SDE, x0: Points, *, steps: int, observables: Mapping[str, Observable]
 ) -> dict[str, WeakError]:
@@ -235,6 +237,8 @@ def in_closed_form(
     """
     start = as_points("x0", x0, None)
     d = start.shape[-1]
+    for kernel, watched in ((optimizer, observables), (_scheme(sde, optimizer.dt), {})):
+        probe(kernel, start.reshape(-1, d)[0], watched, {})
     chain = chain_path(affine_chain(optimizer, d), start.tolist(), steps)
     model = sde_path(linear_sde(sde, d), start.tolist(), float(optimizer.dt), steps)
     times = np.arange(steps + 1) * float(optimizer.dt)

@@ -10,6 +10,7 @@ import torch
 import sdesam as ss
 from sdesam import ensembles
 from sdesam.engine import choice, cpu
+from sdesam.engine.purity import Impure
 from sdesam.statistics import Moments
 
 T = torch.float64
@@ -17,6 +18,10 @@ X = torch.tensor([1.0, 0.5], dtype=T)
 F = ss.TanhNetwork()
 SAM = ss.optimizer(partial(ss.sam, rho=0.1), ss.GaussianOracle(F, 0.3), 0.05)
 WATCH = {"f": F}
+
+
+def untraceable(x):
+    return torch.special.i0(x).sum(-1)
 
 
 def branching(x):
@@ -41,11 +46,25 @@ def test_a_short_run_says_that_it_is_short():
 
 
 def test_what_does_not_trace_says_why(always_worthwhile):
-    m = run(observables={"b": branching})
+    m = run(observables={"b": untraceable})
     assert m.engine == "eager"
     assert "does not trace" in m.engine_note
-    e = ss.first_exit(SAM, X, lambda x: branching(x) < 2, max_steps=2, n=10)
+    e = ss.first_exit(SAM, X, lambda x: untraceable(x) < 9, max_steps=2, n=10)
     assert (e.engine, "does not trace" in e.engine_note) == ("eager", True)
+
+
+@pytest.mark.parametrize("engine", ["auto", "fused", "eager"])
+def test_what_is_wrong_is_an_error_on_every_engine(always_worthwhile, engine):
+    with pytest.raises(Impure, match="'b' asks for the value of a tensor"):
+        run(observables={"b": branching}, engine=engine)
+
+
+def test_what_only_a_trace_shows_is_no_reason_to_run_eagerly(always_worthwhile, monkeypatch):
+    """Planted: the probe is left out."""
+    monkeypatch.setattr(ensembles, "probe", lambda *args: None)
+    for phi in (lambda x: x[..., 0] + torch.rand(len(x)), lambda x: x[..., 0] - x[..., 0].mean()):
+        with pytest.raises(Impure, match="draws random numbers|mixes replicates"):
+            run(observables={"b": phi})
 
 
 def test_an_engine_that_was_asked_for_or_that_compiled_needs_no_reason(always_worthwhile):

@@ -153,7 +153,7 @@ def test_starts_in_any_memory_order():
 
 
 def test_an_observable_that_mixes_replicates_is_refused():
-    with pytest.raises(ValueError, match="or replicates are mixed"):
+    with pytest.raises(ValueError, match="'centred' mixes replicates"):
         both(SAM, X, observables={"centred": lambda x: x[:, 0] - x[:, 0].mean()})
 
 

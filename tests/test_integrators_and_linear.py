@@ -9,6 +9,7 @@ from cases import H3, L23, SIGMA3
 from scipy.linalg import expm, solve_continuous_lyapunov, solve_discrete_lyapunov
 
 import sdesam as ss
+from sdesam.engine.probe import probe_kernel
 from sdesam.theory import linear
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
@@ -184,12 +185,12 @@ def test_bad_coefficients_are_named_at_the_boundary():
         return (lambda dw: dw), -x
 
     with pytest.raises(ValueError, match="return the diffusion first"):
-        ss.euler_maruyama(ss.SDE(swapped, 2), 0.1).init(torch.ones(4, 2, dtype=T))
+        probe_kernel(ss.euler_maruyama(ss.SDE(swapped, 2), 0.1), torch.ones(2, dtype=T))
     wide = ss.SDE(lambda x: (-x, lambda dw: dw[..., :1]), 3)
     with pytest.raises(ValueError, match=r"must map \(\.\.\., 3\) to \(\.\.\., 2\)"):
-        ss.euler_maruyama(wide, 0.1).init(torch.ones(4, 2, dtype=T))
+        probe_kernel(ss.euler_maruyama(wide, 0.1), torch.ones(2, dtype=T))
     with pytest.raises(ValueError, match="None exactly when noise_dim is 0"):
-        ss.euler_maruyama(ss.SDE(lambda x: (-x, None), 2), 0.1).init(torch.ones(4, 2, dtype=T))
+        probe_kernel(ss.euler_maruyama(ss.SDE(lambda x: (-x, None), 2), 0.1), torch.ones(2, dtype=T))
     with pytest.raises(ValueError, match="use small_noise_srk"):
         ss.heun(AFFINE, 0.1)
     with pytest.raises(ValueError, match="h must be > 0"):

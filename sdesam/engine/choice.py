@@ -13,6 +13,7 @@ from ..kernels import Kernel
 from .compilation import Fused
 from .models import Model
 from .native import cache_folder, machine_fuses, machine_name
+from .purity import Impure
 from .trace import NotTraceable
 from .traced_models import model_of
 
@@ -47,12 +48,19 @@ def fused_or_reason(
     Parameters
     ----------
     x0 : one start, (d,)
+
+    Raises
+    ------
+    Impure
+        For what no engine may run.
     """
     try:
         model: Model = model_of(kernel, x0, observables, internals, 3 * LIMIT)  # as many constants, at worst
+    except Impure:
+        raise
     except NotTraceable as error:
         return str(error)
-    except Exception as error:  # unforeseen: the eager engine runs it, or says what is wrong with it
+    except Exception as error:  # unforeseen: the probe has passed, so the eager engine runs it
         first = (str(error).splitlines() or ["?"])[0]
         return f"{kernel.name} with its observables does not trace: {type(error).__name__}: {first}"
     if model.length > LIMIT:

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..kernels import Kernel
 from .streams import Streams
 
-__all__ = ["UNIT", "Start", "blocks", "visit"]
+__all__ = ["UNIT", "Start", "blocks", "moved_to", "visit"]
 
 UNIT = 1024
 _LANES = 16
@@ -67,12 +67,13 @@ def visit(kernel: Kernel, block: Block, start: Start, *, steps: int, seed: int, 
         return
     for k in range(1, steps + 1):
         for _ in range(kernel.substeps):
-            state = kernel.step(state, _to(kernel.noise.draw(streams.bits, x0.dtype), x0.device))
+            state = kernel.step(state, moved_to(kernel.noise.draw(streams.bits, x0.dtype), x0.device))
         if look(k, state):
             return
 
 
-def _to(z: Any, device: torch.device) -> Any:
+def moved_to(z: Any, device: torch.device) -> Any:
+    """A draw, a tuple of a product's included, on another device."""
     if isinstance(z, tuple):
-        return tuple(_to(part, device) for part in z)
+        return tuple(moved_to(part, device) for part in z)
     return z.to(device, non_blocking=True)

@@ -13,13 +13,17 @@ from .rules import ELEMENTWISE, MOVES
 from .scalars import Scalars
 from .storages import Storages, Symbol, has_symbol, mapped, solid
 
-__all__ = ["Operations", "Unknown"]
+__all__ = ["Forbidden", "Operations", "Unknown"]
 
 _INDEXED = {"gather": 2, "index_select": 2, "index": 1, "index_put": 1, "scatter": 2}  # which argument says where
 
 
 class Unknown(Exception):
     """An operation without a rule."""
+
+
+class Forbidden(Unknown):
+    """What no engine may run."""
 
 
 class Operations:

@@ -16,12 +16,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .operations import Unknown
+from .operations import Forbidden, Unknown
 from .programs import Program
+from .purity import Impure
 from .scalars import TooLong
 from .watcher import Guard, Watcher
 
-__all__ = ["NotTraceable", "trace"]
+__all__ = ["ImpureTrace", "NotTraceable", "trace"]
 
 _TORCH = os.path.dirname(torch.__file__)
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -29,6 +30,13 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 class NotTraceable(ValueError):
     """A kernel or an observable that the fused engine cannot take; the message says why."""
+
+
+class ImpureTrace(NotTraceable, Impure):
+    """A trace that shows what no engine may run: random numbers, rows that are mixed, a function that counts its calls.
+
+    That Python asks for a value is none: the probe has tried the other answer, and what is left are checks that raise.
+    """
 
 
 def trace(
@@ -45,7 +53,8 @@ def trace(
     Raises
     ------
     NotTraceable
-        For an operation without a rule, random numbers drawn inside, or Python that asks for a tensor's value.
+        For an operation without a rule, or Python that asks for a tensor's value; ``ImpureTrace`` for random numbers
+        drawn inside.
     """
     inputs = [e.detach().clone() for e in examples]
     watcher = Watcher(inputs, most)
@@ -63,7 +72,8 @@ def trace(
         line = _line_of(traceback.extract_tb(error.__traceback__))
         notes = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
         message = f"{what} does not trace: {kind}{(str(error).splitlines() or ['?'])[0]} {line}"
-        raise NotTraceable(message.rstrip() + notes) from error
+        refusal = ImpureTrace if isinstance(error, Forbidden) else NotTraceable
+        raise refusal(message.rstrip() + notes) from error
 
 
 # ----------------------------------------------------------------- the user's line

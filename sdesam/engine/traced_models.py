@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,9 @@ from .checks import PRECISIONS, compare_with, far_draws, points_around, with_far
 from .members import Form, Part, Stepper, factors_of, joined, parts_of, stepper_of
 from .models import Member, Model
 from .programs import Program
+from .purity import mixed
 from .streams import Streams
-from .trace import NotTraceable, trace
+from .trace import ImpureTrace, NotTraceable, trace
 
 __all__ = ["model_of"]
 
@@ -114,7 +116,8 @@ def _traced_step(part: Part, stepper: Stepper, form: Form, rows: Tensor, most: i
     for k in range(2):
         now, before = _now(stepper, k), [leaf.clone() for leaf in leaves]
         leaves = step(*leaves, *(t.clone() for t in draws), now)
-        compare_with(program, (*before, *draws, _repeated(now, rows)), leaves, what, before)
+        with _mixing_named(lambda *rest, now=now: step(*rest, now), (*before, *draws), leaves, what):
+            compare_with(program, (*before, *draws, _repeated(now, rows)), leaves, what, before)
     _require_same(program, trace(step, examples, what, most), what)
     return program
 
@@ -139,7 +142,20 @@ def _require_form(leaves: Sequence[Tensor], left: Sequence[Tensor], what: str) -
 def _require_same(program: Program, again: Program, what: str) -> None:
     """A second trace, some calls later."""
     if repr(program) != repr(again):
-        raise NotTraceable(f"{what} changes from call to call: something in it counts, and is no part of the state")
+        raise ImpureTrace(f"{what} changes from call to call: something in it counts, and is no part of the state")
+
+
+@contextmanager
+def _mixing_named(
+    function: Callable[..., list[Tensor]], given: Sequence[Tensor], found: Sequence[Tensor], what: str
+) -> Iterator[None]:
+    """A list that differs from its function on several rows: are they mixed?"""
+    try:
+        yield
+    except NotTraceable as error:
+        if mixed(function, given, found):
+            raise ImpureTrace(f"{what} mixes replicates, several give other values than each alone: {error}") from None
+        raise
 
 
 def _traced_observables(
@@ -166,7 +182,9 @@ def _traced_observables(
     leaves = [leaf for s, form in zip(steppers, forms, strict=True) for leaf in form.take(s.init(rows))]
     examples = [*(leaf[:1] for leaf in leaves), now]
     program = trace(watch, examples, what, most)
-    compare_with(program, (*_rest(leaves), _repeated(now, rows)), watch(*_rest(leaves), now), what)
+    values = watch(*_rest(leaves), now)
+    with _mixing_named(lambda *rest: watch(*rest, now), _rest(leaves), values, what):
+        compare_with(program, (*_rest(leaves), _repeated(now, rows)), values, what)
     _require_same(program, trace(watch, examples, what, most), what)
     return program
 

@@ -14,7 +14,7 @@ from torch._decomp import core_aten_decompositions, get_decompositions
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .operations import Operations, Unknown
+from .operations import Forbidden, Operations, Unknown
 from .rules import SHAPED
 from .scalars import Scalars
 from .storages import Storages, has_symbol, mapped
@@ -81,7 +81,7 @@ class Watcher(TorchDispatchMode):
 
     def _dispatch(self, func: Any, args: tuple, kwargs: dict) -> Any:
         if torch.Tag.nondeterministic_seeded in func.tags:
-            raise Unknown(f"{func} draws random numbers; a step's only randomness is its argument z")
+            raise Forbidden(f"{func} draws random numbers; a step's only randomness is its argument z")
         symbol = self.operations.symbol
         symbols, words = mapped(symbol, args, Tensor), {k: symbol(v) for k, v in kwargs.items()}
         if not has_symbol((symbols, *words.values())):

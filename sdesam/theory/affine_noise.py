@@ -42,6 +42,7 @@ class MomentPath:
         return self.second - self.mean[:, :, None] * self.mean[:, None, :]
 
 
+@torch.no_grad()
 def kernel_moments(
     kernel: Kernel, x0: Sequence[float], steps: int, *, nodes: tuple[Any, Tensor] | None = None
 ) -> MomentPath:
@@ -82,6 +83,7 @@ def kernel_moments(
     return _path(advance, x0, steps)
 
 
+@torch.no_grad()
 def sde_moments(sde: SDE, x0: Sequence[float], h: float, steps: int) -> MomentPath:
     """Moments of an SDE with affine drift and affine diffusion columns at times 0, h, .., steps·h, exact to rounding.
 

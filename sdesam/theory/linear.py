@@ -64,6 +64,7 @@ class GaussianPath:
         return (squares + np.einsum("ij,kji->k", H, self.covariance)) / 2
 
 
+@torch.no_grad()
 def affine_chain(kernel: Kernel, dim: int) -> AffineChain:
     """The affine map of one step of a kernel with normal noise, all its substeps composed.
 
@@ -86,6 +87,7 @@ def affine_chain(kernel: Kernel, dim: int) -> AffineChain:
     return AffineChain(total, shift, Q)
 
 
+@torch.no_grad()
 def linear_sde(sde: SDE, dim: int) -> LinearSDE:
     """Drift matrix and noise covariance of an SDE with affine drift and constant diffusion.
 

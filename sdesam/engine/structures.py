@@ -1,0 +1,156 @@
+"""What functions are made of, as a key: two kernels that differ by their numbers only are one structure.
+
+A float counts by its sign, an array by its shape; functions by their code and by what they hold; other objects by who
+they are, and they are not kept alive.  An integer counts by its value, or by its sign where the function may change it
+(in a list, or a variable that its code assigns to): a counter is no structure.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Container, Mapping
+from dataclasses import fields, is_dataclass
+from threading import Lock
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, TypeVar
+from weakref import ref
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Memo"]
+
+_PLAIN = (str, bytes, torch.dtype, torch.device, type, ModuleType, BuiltinFunctionType)
+_LONGEST = 1000  # entries of a list that are looked into
+_PACKAGES = (__name__.partition(".")[0], "torch", "numpy", "scipy")  # functions of these read no global of the user's
+Value = TypeVar("Value")
+
+
+class _Nameless(Exception):
+    """An object that can neither be looked into nor referred to weakly."""
+
+
+class _Walk:
+    """The key of a value, and weak references to the objects in it that count by who they are."""
+
+    def __init__(self) -> None:
+        self.alive: list[ref] = []
+        self._path: dict[int, tuple[int, Any]] = {}  # the objects are kept meanwhile, so that no id is used again
+
+    def key(self, value: Any, loose: bool = False) -> Any:
+        """Hashable; ``loose`` for what may change from call to call."""
+        if value is None or isinstance(value, (bool, np.bool_, *_PLAIN)):
+            return type(value), value
+        if isinstance(value, (int, np.integer)) and not loose:
+            return "integer", int(value)
+        if isinstance(value, (int, float, np.number)) or (isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0):
+            return "number", bool(value > 0), bool(value < 0)
+        if isinstance(value, (Tensor, np.ndarray)):
+            return type(value), tuple(value.shape), value.dtype, str(getattr(value, "device", ""))
+        if id(value) in self._path:  # a function that calls itself
+            return "above", self._path[id(value)][0]
+        self._path[id(value)] = len(self._path), value
+        return self._inside(value, loose)
+
+    def _inside(self, value: Any, loose: bool) -> Any:
+        if isinstance(value, (list, tuple)) and len(value) <= _LONGEST:
+            return type(value), tuple(self.key(v, loose or isinstance(value, list)) for v in value)
+        if isinstance(value, Mapping) and len(value) <= _LONGEST:
+            return type(value), tuple((self.key(k), self.key(v, True)) for k, v in value.items())
+        if isinstance(value, functools.partial):
+            return functools.partial, self.key(value.func), self.key(value.args), *self._named(value.keywords)
+        if isinstance(value, MethodType):
+            return MethodType, self.key(value.__func__), self.key(value.__self__)
+        if isinstance(value, FunctionType):
+            return self._function(value)
+        if is_dataclass(value) and not isinstance(value, torch.nn.Module):
+            held = {f.name: getattr(value, f.name, None) for f in fields(value)}
+            return type(value), *self._named(held, () if type(value).__dataclass_params__.frozen else held)  # pyright: ignore
+        return self._itself(value)
+
+    def _named(self, held: Mapping[str, Any], changing: Container[str] = ()) -> tuple:
+        return tuple((name, self.key(v, name in changing)) for name, v in held.items())
+
+    def _function(self, value: FunctionType) -> Any:
+        known = (value.__module__ or "").partition(".")[0] in _PACKAGES
+        value = inspect.unwrap(value) if known else value  # what checks its types adds nothing
+        code = value.__code__
+        held = dict(zip(code.co_freevars, map(_held, value.__closure__ or ()), strict=True))
+        if not known:
+            held |= {name: value.__globals__[name] for name in _names(code) if name in value.__globals__}
+            held |= {"(defaults)": value.__defaults__, "(keywords)": value.__kwdefaults__}
+        return code, *self._named(held, _assigned(code))
+
+    def _itself(self, value: Any) -> Any:
+        try:
+            self.alive.append(ref(value))
+        except TypeError:
+            if type(value).__module__ != "builtins" or type(value).__hash__ is None:
+                raise _Nameless from None
+            return type(value), value  # a range, a slot's descriptor
+        training = tuple(m.training for m in value.modules()) if isinstance(value, torch.nn.Module) else ()
+        return type(value), id(value), training
+
+
+def _held(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _assigned(code: CodeType) -> frozenset[str]:
+    """Names of an outer function, or of the module, that the code assigns to."""
+    stores = ("STORE_DEREF", "STORE_GLOBAL")
+    return frozenset(i.argval for i in dis.get_instructions(code) if i.opname in stores)
+
+
+@functools.lru_cache(maxsize=1024)
+def _names(code: CodeType) -> tuple[str, ...]:
+    """Names that the code looks up, also inside of its own functions."""
+    inner = [name for c in code.co_consts if isinstance(c, CodeType) for name in _names(c)]
+    return tuple(dict.fromkeys((*code.co_names, *inner)))
+
+
+def _key_of(value: Any) -> tuple[Any, tuple[ref, ...]]:
+    walk = _Walk()
+    return walk.key(value), tuple(walk.alive)
+
+
+class Memo:
+    """What was found for a structure, of the latest ``most`` of them; objects in a key are not kept alive."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._lock = most, Lock()
+        self._found: OrderedDict[Any, tuple[tuple[ref, ...], Any]] = OrderedDict()
+
+    def once(self, value: Any, make: Callable[[], Value]) -> Value:
+        """``make()``, or what it gave for a value of this structure; what raises is not remembered."""
+        try:
+            key, _ = _key_of(value)
+        except _Nameless:
+            return make()
+        with self._lock:
+            alive, found = self._found.get(key, ((), None))
+            if key in self._found and all(r() is not None for r in alive):
+                self._found.move_to_end(key)
+                return found
+        found = make()
+        after, alive = _key_of(value)  # a counter may have left 0
+        with self._lock:
+            for known in dict.fromkeys((key, after)):
+                self._found[known] = alive, found
+                self._found.move_to_end(known)
+            while len(self._found) > self._most:
+                self._found.popitem(last=False)
+        return found
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._found.clear()
