@@ -1,7 +1,7 @@
 """Functions as users write them, line by line: some are right, and each of the others breaks one rule in one line.
 
-A body maps x ``(..., 2)`` to h ``(..., 2)`` by a few lines, each row by itself.  An offender has one more line: it writes
-into x, lets a row depend on the others, or draws random numbers.
+A body maps x ``(..., 2)`` to h ``(..., 2)`` by a few lines, each row by itself.  An offender has one more line: it
+writes into x, lets a row depend on the others, or draws random numbers.
 """
 
 import random

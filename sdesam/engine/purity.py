@@ -125,7 +125,7 @@ class _Guard(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         if func == torch.Tensor.data.__set__ and functorch.maybe_current_level() is not None:  # pyright: ignore
             raise Impure(
-                f"{self._what} moves a module, or replaces a parameter's data, where it is differentiated: torch breaks "
+                f"{self._what} moves a module, or replaces a parameter's data, where it is differentiated: torch fails "
                 "on that. Write module.double() once, outside of the function."
             )
         return func(*args, **(kwargs or {}))
@@ -178,7 +178,7 @@ class _Watch(TorchDispatchMode):
 
 
 class Margins(TorchDispatchMode):
-    """How far numbers are from what they are compared with: a boolean shows a mixture of rows only where it tips over."""
+    """How far numbers are from what they are compared with: a boolean shows mixed rows only where it tips over."""
 
     def __init__(self, rows: int) -> None:
         super().__init__()
@@ -201,12 +201,12 @@ def _memory(leaf: Any) -> int:
 
 def _generators() -> tuple:
     """The states of the global generators of torch and numpy; Python's own is also used by checkers of types."""
-    words = np.random.get_state(legacy=True)
+    words = np.random.get_state(legacy=True)  # noqa: NPY002 — the state that is watched
     return torch.get_rng_state().numpy().tobytes(), words[1].tobytes(), words[2:]  # pyright: ignore
 
 
 def _turns(asked: Sequence[Any]) -> list[tuple[int, Callable[[Any], Any]]]:
-    """Which values to answer otherwise, and how: a truth value by its opposite, a number by NaN, far up and far down."""
+    """Which values to answer otherwise, and how: a truth by its opposite, a number by NaN, far up and far down."""
     turns = []
     for k, value in enumerate(asked):
         if isinstance(value, bool):
