@@ -50,10 +50,12 @@ def test_bad_kernels(make, error, message):
         make()
 
 
-def test_constructors_let_tensors_pass():
-    eta = torch.tensor(0.1, dtype=T)
-    kernel = ss.optimizer(partial(ss.sam, rho=torch.tensor(-1.0)), TANH, eta)
-    assert kernel.eta is eta
+def test_constructors_make_floats_of_concrete_tensors_and_let_traced_ones_pass():
+    kernel = ss.optimizer(partial(ss.sam, rho=torch.tensor(0.25)), TANH, torch.tensor(0.5))
+    assert (kernel.eta, kernel.update.keywords) == (0.5, {"rho": 0.25})
+    with pytest.raises(ValueError, match="rho must be >= 0"):
+        ss.optimizer(partial(ss.sam, rho=torch.tensor(-1.0)), TANH, 0.1)
+    torch.func.vmap(lambda eta: ss.optimizer(ss.sgd, TANH, eta).eta)(torch.tensor([0.1, -0.1], dtype=T))
 
 
 def test_subcycled_kernel_counts_small_steps_as_one():
