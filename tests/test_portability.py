@@ -26,6 +26,7 @@ MACHINES = {
     "numpy without vectors": {
         "NPY_DISABLE_CPU_FEATURES": " ".join(n for n in core.__cpu_dispatch__ if core.__cpu_features__[n])
     },
+    "libm without fused products": {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX"},
     "engine of 2009": {"SDESAM_CPU": "x86-64-v2"},
     "engine of 2013": {"SDESAM_CPU": "haswell"},
 }
