@@ -42,7 +42,7 @@ __all__ = ["by_quadrature", "drift_and_covariance", "models_by_quadrature", "tab
 
 _ACCURACY = {1: 1e-8, 2: 1e-6}
 _ROUNDING = 2e-14  # per multiplication by a transition matrix
-_SLACK = 1e-6  # of the range of phi on the grid, by which interpolation may leave it
+_SLACK = 1.0  # ranges of phi on the grid by which a value may leave it: phi may have its minimum between two nodes
 _LONGEST = 1 / 32  # the scheme's longest step
 _ODE_TOLERANCES = (1e-10, 1e-12)
 _NUMBERS_AT_ONCE = 2**22
@@ -197,7 +197,7 @@ def _on_grids(
 
 
 def _bounded(value: np.ndarray, phi: np.ndarray) -> np.ndarray:
-    """Expectations (K + 1, J), NaN where they leave the range of phi (N, J) on the grid: no average does."""
+    """Expectations (K + 1, J), NaN where they are far out of the range of phi (N, J) on the grid: no average is."""
     low, high = phi.min(0), phi.max(0)
     slack = _SLACK * (high - low) + 1e-12
     with np.errstate(invalid="ignore"):
