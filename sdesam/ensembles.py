@@ -88,7 +88,10 @@ def simulate(
     ------
     ValueError, TypeError
         For bad arguments, shapes that break the law, an observable that is NaN at a finite x, or ``engine="fused"``
-        for what it cannot run, with the reason; it never gives way to the eager one.
+        for what it cannot run, with the reason; it never gives way to the eager one.  On every engine for a function
+        that mixes replicates, draws random numbers, goes by the value of a tensor or writes into its argument, and
+        for a landscape whose gradient is not finite at the start, or exactly zero where it changes: functions are
+        probed once a structure, before the run.
 
     Warns
     -----

@@ -82,7 +82,7 @@ def probe_kernel(kernel: Kernel, x0: Tensor) -> Any:
     states = [_MEMO.once(("kernel", k, _start(x0)), lambda: _examined(k, x0)) for k in plain]  # noqa: B023
     while type(kernel) is Subcycled:
         kernel = kernel.kernel
-    if kernel in plain:
+    if any(kernel is k for k in plain):
         return states[0]
     points = next(iter(plain)).position(states[0])
     return _MEMO.once(("whole", kernel, _start(x0)), lambda: _stepped(kernel, points.reshape(4, -1, len(x0))[:, 0]))

@@ -12,7 +12,6 @@ A row that left the function's domain is not its fault: errors, and numbers that
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -59,8 +58,7 @@ def call(function: Function, arguments: tuple, what: str, watch: AbstractContext
     """The function's values, watched; raises ``Impure`` where it writes into its arguments or gives complex numbers."""
     given = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, Tensor)]
     before = [(leaf.clone(), _version(leaf)) for leaf in given]
-    with warnings.catch_warnings(), watch or nullcontext(), _Guard(what):
-        warnings.simplefilter("ignore")  # the run gives them
+    with watch or nullcontext(), _Guard(what):
         found = function(*arguments)
     for leaf, (copy, version) in zip(given, before, strict=True):
         if _version(leaf) != version or leaf.shape != copy.shape or not bool(_alike(leaf, copy).all()):
