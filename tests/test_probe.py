@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -286,7 +287,7 @@ def test_innocents_with_other_states_precisions_and_starts():
 class Counted:
     """A function that knows how often it was called."""
 
-    f: object
+    f: Callable
     calls: int = 0
 
     def __call__(self, *arguments):
