@@ -119,7 +119,7 @@ def _write(library: Library, state: State, file: Path, title: str = "sdesam expl
 
     sciences = [library.everything(state.landscape)]
     config = config_of(state, library.families, library.methods)
-    file.write_text(page_html(config, sciences, title), encoding="utf-8")
+    file.write_text(page_html(config, sciences, title), encoding="utf-8", newline="\n")
     size = file.stat().st_size / 1000
     print(f"wrote {file} ({size:.0f} kB): open it in any browser", file=sys.stderr)
     if size > LARGE:

@@ -117,7 +117,7 @@ def execute(
     record = {**_record(script, config, sources), "verdicts": verdicts,
               "results": {name: value.tolist() for name, value in kept.items()}}  # fmt: skip
     _write_csv(stem.with_suffix(".csv"), kept)
-    stem.with_suffix(".json").write_text(_document(record), encoding="utf-8")
+    stem.with_suffix(".json").write_text(_document(record), encoding="utf-8", newline="\n")
     return {**record, "seconds": time.perf_counter() - began}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from .failures import StoreFailed
 
-__all__ = ["Pool", "Serial", "follow_the_driver", "interruptible", "stop_at_once", "stopping"]
+__all__ = ["Pool", "Serial", "cores", "follow_the_driver", "interruptible", "stop_at_once", "stopping"]
 
 _MOST_DEATHS = 5
 
@@ -35,11 +35,17 @@ class Serial(Executor):
         return future
 
 
+def cores() -> int:
+    """Processors that this process may use, and no more than 61, which is what Windows can wait for."""
+    ours = getattr(os, "sched_getaffinity", None)  # of Linux: a job of a cluster sees its own share
+    return min(61, len(ours(0)) if ours else os.cpu_count() or 1)
+
+
 class Pool:
     """The user's executor, or a pool of our own that is replaced when a worker dies."""
 
     def __init__(self, executor: Executor | None, workers: int | None) -> None:
-        self.width = workers or getattr(executor, "_max_workers", None) or os.cpu_count() or 1
+        self.width = workers or getattr(executor, "_max_workers", None) or cores()
         self._own, self._deaths = executor is None, 0
         self._executor = executor or self._new()
 

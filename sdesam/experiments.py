@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -124,8 +125,14 @@ def within(value: float, target: float, stderr: float, *, sigmas: float = SIGMAS
 
 # ----------------------------------------------------------------- parts side by side
 def together(recall: Recall, parts: Sequence[tuple], workers: int = 2) -> list[dict[str, np.ndarray]]:
-    """``[recall(*part) for part in parts]`` in forked processes, for experiments of many long parts."""
-    context = multiprocessing.get_context("fork")  # nothing is pickled but indices and arrays
+    """``[recall(*part) for part in parts]``, for experiments of many long parts: in forked processes on Linux.
+
+    Nothing is pickled but indices and arrays.  Other systems cannot fork, or not beside the threads of their libraries:
+    there one part follows the other.
+    """
+    if sys.platform != "linux":
+        return [recall(*part) for part in parts]
+    context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(workers, context, initializer=_inherit, initargs=(recall, parts)) as pool:
         return list(pool.map(_part, range(len(parts))))
 

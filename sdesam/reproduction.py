@@ -17,7 +17,7 @@ from typing import Any
 
 from .devices import computing_on, require_device, takes_device
 from .execution import execute, find_experiments, load, parts_folder, recorded_hashes, unexpected
-from .executors import follow_the_driver, stopping
+from .executors import cores, follow_the_driver, stopping
 from .report import build_report, read_records
 from .sources import Hashes, hashes
 from .user_failures import results as results_on
@@ -98,7 +98,8 @@ class Repository:
 
     def write_stale_list(self) -> None:
         """Rewrite figures/stale.txt."""
-        self.stale_list.write_text(_STALE + "".join(f"{name}\n" for name in self.stale()), encoding="utf-8")
+        text = _STALE + "".join(f"{name}\n" for name in self.stale())
+        self.stale_list.write_text(text, encoding="utf-8", newline="\n")
 
     def listed_as_stale(self) -> list[str]:
         """The IDs that figures/stale.txt holds."""
@@ -108,7 +109,8 @@ class Repository:
     def write_report(self) -> None:
         """Rebuild paper_repro.md from figures/*.json, keeping the prose between its markers, and figures/stale.txt."""
         previous = self.report.read_text(encoding="utf-8") if self.report.exists() else ""
-        self.report.write_text(build_report(read_records(self.figures), previous), encoding="utf-8")
+        text = build_report(read_records(self.figures), previous)
+        self.report.write_text(text, encoding="utf-8", newline="\n")
         self.write_stale_list()
 
 
@@ -197,7 +199,7 @@ def list_claims(repository: Repository, *, as_json: bool) -> str:
 def _run_all(
     scripts: dict[str, Path], folder: Path, *, smoke: bool, results: Path | None, jobs: int | None, device: str
 ) -> list[dict[str, Any]]:
-    workers = min(len(scripts), jobs or os.cpu_count() or 1)
+    workers = min(len(scripts), jobs or cores())
     longest_first = sorted(scripts.values(), key=lambda path: -load(path).MINUTES)
     began = time.perf_counter()
     spawn = multiprocessing.get_context("spawn")

@@ -55,7 +55,7 @@ def hashes(script: Path, files: Mapping[str, bytes] = _FILES) -> Hashes:
     """The three hashes of a script; a module that a part cannot reach (the command line) does not change its own."""
     tree = parsed(script.read_bytes())
     numbers, drawing, criteria = (reached(tree, roots) for roots in _ROOTS.values())
-    style = (_PACKAGE / _STYLE).read_bytes()
+    style = (_PACKAGE / _STYLE).read_bytes().replace(b"\r\n", b"\n")
     return Hashes(
         numbers=_digest(numbers, _closure(numbers, files, without=_NO_NUMBERS), files),
         drawing=_digest(drawing, _closure(drawing, files, leaves=_PLOTTING), files, style),

@@ -20,7 +20,7 @@ from .cells import Ensemble, Row, rows_of
 from .chunks import Plan
 from .collecting import Collection, require_files_known, write_table
 from .engine.eager import UNIT
-from .executors import Serial
+from .executors import Serial, cores
 from .failures import StoreFailed
 from .grids import Grid
 from .setting import FILES
@@ -88,7 +88,7 @@ def _dask(scheduler: str | None, workers: int | None) -> Iterator[tuple[Executor
     except ModuleNotFoundError as missing:
         raise ModuleNotFoundError("--executor dask needs distributed: pip install 'sdesam[dask]'.") from missing
     if scheduler is None:
-        n = workers or os.cpu_count() or 1
+        n = workers or cores()
         with _deaf_to_interrupts():  # inherited: a Ctrl-C on a terminal is for the driver to decide
             local = LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address="")
         with local, Client(local) as client:
@@ -177,7 +177,7 @@ def dry_run(grid: Grid, n: int, folder: Path, means: Means) -> dict[str, Any]:
     seconds = 0.0
     for cell, work in plan.work_by_kind.values():
         seconds += work * _seconds_per_work(cell)
-    workers = 1 if means.executor == "serial" else means.workers or os.cpu_count() or 1
+    workers = 1 if means.executor == "serial" else means.workers or cores()
     return {
         "cells": len(grid), "replicates each": plan.units * UNIT, "units missing": plan.missing,
         "estimated seconds": round(seconds / workers, 1), "workers": workers,

@@ -74,7 +74,7 @@ def deliver(text: str) -> None:
 def deliver_to(output: Path, text: str) -> None:
     """Write a result to a file; where that fails, print it on stdout, so that nothing computed is lost, and raise."""
     try:
-        output.write_text(text, encoding="utf-8")
+        output.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         deliver(text)
         raise Usage(f"cannot write {output}: {error.strerror}; the result is on stdout instead.") from error

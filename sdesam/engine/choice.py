@@ -12,7 +12,7 @@ from torch import Tensor
 from ..kernels import Kernel
 from .compilation import Fused
 from .models import Model
-from .native import cache_folder, machine_fuses, machine_name
+from .native import cache_folder, host_features, machine_fuses, machine_name
 from .purity import Impure
 from .trace import NotTraceable
 from .traced_models import model_of
@@ -76,7 +76,7 @@ def fused_or_reason(
 
 def description() -> dict[str, str]:
     """What there is to run on, for ``sdesam info``: engines, the machine that code is made for, the cache."""
-    has = llvm.get_host_cpu_features().get
+    has = host_features().get
     width = 512 if has("avx512f") else 256 if has("avx2") else 128
     wide = f", {width}-bit vectors" if machine_name() == llvm.get_host_cpu_name() else ", by $SDESAM_CPU"
     version = ".".join(map(str, llvm.llvm_version_info))

@@ -15,7 +15,7 @@ from pathlib import Path
 import llvmlite
 import llvmlite.binding as llvm
 
-__all__ = ["Code", "cache_folder", "compiled", "machine_fuses", "machine_name", "optimised"]
+__all__ = ["Code", "cache_folder", "compiled", "host_features", "machine_fuses", "machine_name", "optimised"]
 
 _MOST_FILES = 2000  # the oldest go first; a file has 10 to 500 kB
 
@@ -70,10 +70,18 @@ def _machine() -> tuple[llvm.TargetMachine, str]:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     named = os.environ.get("SDESAM_CPU")
-    cpu, features = named or llvm.get_host_cpu_name(), "" if named else llvm.get_host_cpu_features().flatten()
+    cpu, features = named or llvm.get_host_cpu_name(), "" if named else host_features().flatten()
     target = llvm.Target.from_default_triple()
     machine = target.create_target_machine(cpu=cpu, features=features, opt=2, jit=True)
     return machine, f"{llvm.get_default_triple()} {cpu} {features}"
+
+
+def host_features() -> llvm.FeatureMap:
+    """What this processor has; nothing on systems where LLVM cannot tell."""
+    try:
+        return llvm.get_host_cpu_features()
+    except RuntimeError:
+        return llvm.FeatureMap()
 
 
 def machine_name() -> str:
@@ -162,7 +170,8 @@ def _write(path: Path, slots: int, code: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            _filled(Path(file.name), hashlib.sha256(rest).digest() + rest, path)
+            pass  # Windows writes to and renames no file that is open
+        _filled(Path(file.name), hashlib.sha256(rest).digest() + rest, path)
         _prune(path.parent)
     except OSError:
         return
