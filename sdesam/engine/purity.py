@@ -34,6 +34,10 @@ _UNMOVED = {torch.float64: 1e-12, torch.float32: 1e-5}  # a row that stays in it
 _PLAIN = {torch.float64: 1e-5, torch.float32: 1e-2}  # apart by more, a row depends on its place, if not on the others
 _FLOOR = {torch.float64: 1e-12, torch.float32: 1e-4}  # of the arguments' size: all that may be left of a difference
 _ASKS = ("_local_scalar_dense", "is_nonzero", "equal", "allclose")
+_MIXES = (
+    "{} mixes replicates: what it gives for one depends on the others, or on their number. It must act on the last "
+    "axis only; did a mean, max or sum miss dim=-1?"
+)
 _TURNS = 4  # evaluations with another answer, at most
 
 
@@ -109,7 +113,16 @@ def require_pure(function: Function, arguments: tuple, what: str, before: Named)
     off = max((_off(a, b) for both in pairs for a, b in both), default=0.0)
     if off > 1:
         _explain(function, arguments, what, together, pairs)
+    if not watch.asked:  # no loop of Python's waits for numbers that these companies never give
+        _require_deaf(function, arguments, what, together)
     return together
+
+
+def _require_deaf(function: Function, arguments: tuple, what: str, together: Named) -> None:
+    """Refuse what hears of other rows only where they are large or no numbers: a block's norm against a bound."""
+    for company in (_lost, _huge):
+        if _depends(function, company(arguments), what, together):
+            raise Impure(_MIXES.format(what))
 
 
 # ----------------------------------------------------------------- watching torch
@@ -244,10 +257,7 @@ def _explain(function: Function, arguments: tuple, what: str, together: Named, p
     mixed = any(_depends(function, company(arguments), what, together) for company in (_far, _near))
     size = 1 + max((float(t.abs().nan_to_num(0.0, 0.0).max()) for t in _floats(arguments)), default=0.0)
     if mixed or max(_off(a, b, _PLAIN, size) for both in pairs for a, b in both) > 1:
-        raise Impure(
-            f"{what} mixes replicates: what it gives for one depends on the others, or on their number. It must act on "
-            "the last axis only; did a mean, max or sum miss dim=-1?"
-        )
+        raise Impure(_MIXES.format(what))
 
 
 def mixed(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Tensor], together: Sequence[Tensor]) -> bool:
@@ -318,6 +328,16 @@ def _far(arguments: tuple) -> tuple:
 def _near(arguments: tuple) -> tuple:
     """The middle row with two that are smaller."""
     return _among(arguments, lambda leaf: (0.3 * leaf[1], 0.6 * leaf[1]))
+
+
+def _lost(arguments: tuple) -> tuple:
+    """The middle row between two of NaN, which pass through every sum and maximum over the rows."""
+    return _among(arguments, lambda leaf: (torch.full_like(leaf[1], math.nan),) * 2)
+
+
+def _huge(arguments: tuple) -> tuple:
+    """The middle row between two that are beyond every bound, which truths over the rows hear of."""
+    return _among(arguments, lambda leaf: (torch.full_like(leaf[1], 1e30), torch.full_like(leaf[1], -1e30)))
 
 
 def _among(arguments: tuple, company: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple:

@@ -50,7 +50,7 @@ class _Walk:
         if isinstance(value, (int, float, np.number)) or (isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0):
             return "number", bool(value > 0), bool(value < 0)
         if isinstance(value, (Tensor, np.ndarray)):
-            return type(value), tuple(value.shape), value.dtype, str(getattr(value, "device", ""))
+            return type(value), tuple(value.shape), value.dtype, str(getattr(value, "device", "")), _signs(value)
         if id(value) in self._path:  # a function that calls itself
             return "above", self._path[id(value)][0]
         self._path[id(value)] = len(self._path), value
@@ -92,8 +92,22 @@ class _Walk:
             if type(value).__module__ != "builtins" or type(value).__hash__ is None:
                 raise _Nameless from None
             return type(value), value  # a range, a slot's descriptor
-        training = tuple(m.training for m in value.modules()) if isinstance(value, torch.nn.Module) else ()
-        return type(value), id(value), training
+        if isinstance(value, torch.nn.Module):
+            hooks = tuple(self.key(list(m._forward_hooks.values()), True) for m in value.modules())
+            return type(value), id(value), tuple(m.training for m in value.modules()), hooks
+        if type(value).__module__.partition(".")[0] in _PACKAGES:
+            return type(value), id(value)
+        held = getattr(value, "__dict__", {})
+        return type(value), id(value), *self._named(held, held)
+
+
+def _signs(value: Any) -> Any:
+    """Which of zero, positive and negative numbers an array has: one without any may switch a term off."""
+    if value.dtype in (bool, torch.bool):
+        return bool(value.any()), bool(value.all())
+    if getattr(value, "is_meta", False) or str(value.dtype)[0] == "O":
+        return None
+    return bool((value > 0).any()), bool((value < 0).any()), bool((value == 0).any())
 
 
 def _held(cell: Any) -> Any:
