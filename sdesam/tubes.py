@@ -20,8 +20,8 @@ from torch import Tensor
 from .backward import Grid, grid_about
 from .ensembles import simulate
 from .growth import Spread, Stretch, growth_of, spread_of_model, stretch_for, unstretched
-from .integrators import heun_path
-from .kernels import Kernel, Optimizer, Subcycled
+from .integrators import heun_path, small_noise_srk
+from .kernels import Kernel, Optimizer, Subcycled, subcycle
 from .observables import Observable, coordinate
 from .one_step import rule_of
 from .oracles import GaussianOracle
@@ -40,6 +40,7 @@ _SMOOTH_ORDER = 12
 _SMOOTH = 1e-8  # moments of two rules that differ by less are those of a smooth update
 _PILOT = 256
 _HEUN = 16
+_ALIKE = 1.1  # times the optimizer's noise of a step, up to which the optimizer's own pilot says how far a model goes
 _NUMBERS_AT_ONCE = 2**22
 Step = Callable[[Tensor], tuple[np.ndarray, np.ndarray]]  # x (n, d) -> x⁺ at the nodes (n, Q, d), weights (n, Q)
 
@@ -115,6 +116,7 @@ def tube_about(
     """
     d, eta = len(start), float(optimizer.dt)
     mean, spread = _pilot(optimizer, start, steps, observables, None)
+    spread = np.maximum(spread, _spread_of_noisier(models, optimizer, mean, start, None))
     paths = [_mean_path(sde, start, eta * steps, steps) for sde in models.values()]
     low, high = _box(mean, spread, paths, _REACH[d])
     some = torch.from_numpy(mean[:: max(1, steps // 4)].copy())
@@ -123,13 +125,31 @@ def tube_about(
         [_spread_of(arrive), *(spread_of_model(sde, eta) for sde in models.values())], mean, low, high
     )
     if stretch is not None and np.isfinite(stretch.width).any():
-        return _stretched(optimizer, paths, start, steps, observables, stretch, (low, high))
+        return _stretched(optimizer, models, paths, start, steps, observables, stretch, (low, high))
     gap = np.abs(_moments(arrive, some)[0] - _moments(check, some)[0]).max(0)
-    return Tube(start, low, high, _SPACING[d] * _spread_of(arrive)(mean).max(0), arrive, gap, stretch)
+    one = _spread_of(arrive)(mean).max(0)
+    noisier = [s for s in (spread_of_model(sde, eta)(mean).max(0) for sde in models.values()) if np.any(s > _ALIKE * one)]
+    return Tube(start, low, high, _SPACING[d] * np.max([one, *noisier], axis=0), arrive, gap, stretch)
+
+
+def _spread_of_noisier(
+    models: Mapping[str, SDE], optimizer: Kernel, mean: np.ndarray, start: np.ndarray, stretch: Stretch | None
+) -> np.ndarray:
+    """Standard deviations (steps + 1, d) of pilots of those models whose noise on the mean paths is another one."""
+    eta, found, steps = float(optimizer.dt), np.zeros_like(mean), len(mean) - 1
+    mean = mean if stretch is None else stretch.back(mean)
+    some = mean[:: max(1, steps // 4)]
+    usual = _spread_of(_arrivals(optimizer, torch.from_numpy(some.copy()), 0))(some).max(0)
+    for sde in models.values():
+        if np.any(spread_of_model(sde, eta)(some).max(0) > _ALIKE * usual):
+            pilot = subcycle(small_noise_srk(sde, eta / _HEUN), _HEUN)
+            found = np.maximum(found, _pilot(pilot, start, steps, {}, stretch)[1])
+    return found
 
 
 def _stretched(
     optimizer: Kernel,
+    models: Mapping[str, SDE],
     paths: list[np.ndarray],
     start: np.ndarray,
     steps: int,
@@ -150,6 +170,7 @@ def _stretched(
             )
     p = max(growth_of(phi, stretch.centre, half) for phi in observables.values())
     mean, spread = _pilot(optimizer, start, steps, observables, stretch)
+    spread = np.maximum(spread, _spread_of_noisier(models, optimizer, mean, start, stretch))
     reach = _REACH[d] + p * spread.max(0) / stretch.width
     low, high = _box(mean, spread, [stretch.flat(path) for path in paths], reach)
     some = torch.from_numpy(stretch.back(mean[:: max(1, steps // 4)]))
