@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import importlib
+import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -118,7 +119,7 @@ def _no_bytecode() -> Iterator[None]:
 
 # ----------------------------------------------------------------- names of modules
 def _name_of(path: Path) -> str:
-    return _PREFIX + base64.b32encode(str(path).encode()).decode().rstrip("=").lower()
+    return _PREFIX + base64.b32encode(os.fsencode(path)).decode().rstrip("=").lower()
 
 
 class _Source(SourceFileLoader):
@@ -137,7 +138,7 @@ class _Finder:
         if not name.startswith(_PREFIX):
             return None
         spelt = name.removeprefix(_PREFIX).upper()
-        file = base64.b32decode(spelt + "=" * (-len(spelt) % 8)).decode()
+        file = os.fsdecode(base64.b32decode(spelt + "=" * (-len(spelt) % 8)))
         return spec_from_file_location(name, file, loader=_Source(name, file))
 
 
