@@ -128,7 +128,9 @@ def tube_about(
         return _stretched(optimizer, models, paths, start, steps, observables, stretch, (low, high))
     gap = np.abs(_moments(arrive, some)[0] - _moments(check, some)[0]).max(0)
     one = _spread_of(arrive)(mean).max(0)
-    noisier = [s for s in (spread_of_model(sde, eta)(mean).max(0) for sde in models.values()) if np.any(s > _ALIKE * one)]
+    noisier = [
+        s for s in (spread_of_model(sde, eta)(mean).max(0) for sde in models.values()) if np.any(s > _ALIKE * one)
+    ]
     return Tube(start, low, high, _SPACING[d] * np.max([one, *noisier], axis=0), arrive, gap, stretch)
 
 

@@ -241,7 +241,8 @@ def _require_unturned(function: Function, arguments: tuple, what: str, together:
         raise
     except Exception:  # a check that raises
         return
-    if any(_off(a, b, _UNMOVED) > 1 for a, b in _pairs(together, (0, 1, 2), turned, (0, 1, 2))):
+    moved = [i for i in range(3) if any(_off(a, b, _UNMOVED) > 1 for a, b in _pairs(together, (i,), turned, (i,)))]
+    if len(moved) > 1:  # one row may go by its own value
         raise Impure(
             f"{what} asks for the value of a tensor and goes by it, but the value is that of a whole block of "
             "replicates: write torch.where(condition, a, b) for an if, and a reduction over dim=-1 for a number."
@@ -337,7 +338,7 @@ def _lost(arguments: tuple) -> tuple:
 
 def _huge(arguments: tuple) -> tuple:
     """The middle row between two that are beyond every bound, which truths over the rows hear of."""
-    return _among(arguments, lambda leaf: (torch.full_like(leaf[1], 1e30), torch.full_like(leaf[1], -1e30)))
+    return _among(arguments, lambda leaf: (torch.full_like(leaf[1], 1e30), torch.full_like(leaf[1], -3e30)))
 
 
 def _among(arguments: tuple, company: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple:
