@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from .validation import is_traced
 
 __all__ = ["Observable", "asked", "coordinate", "difference", "of_member", "products", "squared_norm"]
 
@@ -15,10 +18,12 @@ Observable = Callable[[Tensor], Tensor]
 def asked(name: str, phi: Callable[[Any], Any], x: Any) -> Any:
     """phi(x); an error inside, say of an array of another length than x has, is noted with the observable's name."""
     try:
-        return phi(x)
+        with torch.enable_grad():  # it may differentiate something itself
+            value = phi(x)
     except Exception as error:
         error.add_note(f"in observable {name!r}")
         raise
+    return value.detach() if isinstance(value, Tensor) and value.requires_grad and not is_traced(value) else value
 
 
 def coordinate(i: int) -> Observable:
