@@ -19,7 +19,7 @@ from .catalogue import Scene, find_landscape, find_method, load_function
 from .finite_sums import FiniteSum
 from .integrators import heun, small_noise_srk
 from .kernels import Kernel, optimizer, subcycle, unwrap
-from .landscapes import Landscape, dimension_of
+from .landscapes import Landscape, dimension_of, require_landscape
 from .minibatch import MinibatchOracle
 from .oracles import ExactOracle, GaussianOracle, Oracle
 from .sde import SDE
@@ -130,14 +130,16 @@ class Setting:
 
     def model(self) -> SDE:
         """The SDE of the method, from sampled minibatches where ``batches`` says so."""
-        g = self.oracle(len(self.start()))
+        start = self.start()
+        g = self.oracle(len(start))
+        require_landscape(self.scene.landscape, start)  # what is wrong with it is no want of an SDE
         nodes = None if self.batches is None else g.noise.sampled(self.batches, self.seed)
         try:
             return model_of(self.update(), g, self.eta, nodes=nodes)
         except ValueError as error:
             remedy = "Pass --no-model to simulate the optimizer alone"
             remedy += ", or --batches 1000 to sample the minibatches." if isinstance(g, MinibatchOracle) else "."
-            raise ValueError(f"no SDE for {self.method} here ({error}) {remedy}") from error
+            raise ValueError(f"no SDE for {self.method} here: {error} {remedy}") from error
 
     def kernel(self, side: str) -> Kernel:
         """The optimizer, or its SDE integrated with ``substeps`` steps per optimizer step."""

@@ -67,8 +67,14 @@ def computing(command: Callable[P, T]) -> Callable[P, T]:
 
 
 def deliver(text: str) -> None:
-    """Print a result on stdout, at once, so that a full disk is noticed while somebody can be told."""
-    print(text, file=results(), flush=True)
+    """Print a result on stdout, at once; where a full disk takes none, on stderr, so that nothing computed is lost."""
+    try:
+        print(text, file=results(), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(text, file=sys.stderr)
+        raise Usage(f"cannot write to stdout: {error.strerror}; the result is on stderr instead.") from error
 
 
 def deliver_to(output: Path, text: str) -> None:

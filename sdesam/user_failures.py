@@ -52,11 +52,17 @@ def failure_of(error: BaseException) -> str | None:
         return f"{place}: {first_line(error)}"
     if isinstance(error, SystemExit):
         return None  # a parser's exit says what it has to say, whatever came before
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    cause = _cause(error)
     if cause is None or failure_of(cause) is None:
         return None
-    said, place = (str(error).splitlines() or [type(error).__name__])[0], place_of(cause)
+    said, place = (str(error).splitlines() or [type(error).__name__])[0], None
+    while place is None and cause is not None:
+        place, cause = place_of(cause), _cause(cause)
     return f"{said} ({place})" if place else said
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 @contextmanager

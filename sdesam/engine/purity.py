@@ -36,7 +36,7 @@ _FLOOR = {torch.float64: 1e-12, torch.float32: 1e-4}  # of the arguments' size: 
 _ASKS = ("_local_scalar_dense", "is_nonzero", "equal", "allclose")
 _MIXES = (
     "{} mixes replicates: what it gives for one depends on the others, or on their number. It must act on the last "
-    "axis only; did a mean, max or sum miss dim=-1?"
+    "axis only; did a mean, max, sum or norm miss dim=-1?"
 )
 _TURNS = 4  # evaluations with another answer, at most
 
