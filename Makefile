@@ -3,7 +3,7 @@
 # make bench   both engines beside other libraries: rewrites the tables and the figure in benchmarks/
 # make browser the explorer's tests, in an installed Chromium
 # make smoke   every experiment in a small version, to a temporary folder
-# make release before figures are published: that none of them is stale
+# make release asserts that no figure is stale, before they are published
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt

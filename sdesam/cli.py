@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -305,6 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     speak_any_text()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     if sys.flags.optimize > 1:
         print("note: Python runs with -OO, which removes docstrings: --help describes nothing", file=sys.stderr)
     try:

@@ -205,6 +205,7 @@ def _ask(inside: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         raise ValueError(f"inside must return a tensor of booleans, got {answer!r}.")
     if answer.dtype != torch.bool or answer.shape != (len(x),):
         raise ValueError(
-            f"inside must return booleans of shape ({len(x)},), got {answer.dtype} of shape {tuple(answer.shape)}."
+            f"inside must return booleans of shape ({len(x)},), got {answer.dtype} of shape {tuple(answer.shape)}: it "
+            "acts on the last axis; did a norm or sum miss dim=-1?"
         )
     return answer

@@ -206,3 +206,8 @@ def _require_drift(integrator: Integrator, state: Tensor, drift: Any, diffusion:
             f"diffusion of {integrator.name} must be None exactly when noise_dim is 0, got {diffusion!r} "
             f"with noise_dim = {sde.noise_dim}."
         )
+    if diffusion is not None and not callable(diffusion):
+        raise TypeError(
+            f"diffusion of {integrator.name} must be a function of dw, got a {type(diffusion).__name__}: for a matrix "
+            "B write lambda dw: dw @ B.T."
+        )

@@ -235,8 +235,10 @@ def require_landscape(f: Landscape, x: Tensor) -> None:
     try:
         value = f(points)
     except Exception as error:
+        said = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+        hint = ". Write torch.where(condition, a, b) for an if." if said.startswith("Boolean value of Tensor") else ""
         raise ValueError(
-            f"the landscape failed on points of shape (2, 3, {x.shape[-1]}): {type(error).__name__}: {error}"
+            f"the landscape failed on points of shape (2, 3, {x.shape[-1]}): {type(error).__name__}: {said}{hint}"
         ) from error
     require_values(value, x.expand(2, 3, -1))
     written = not points.is_inference() and points._version > 0  # also where the numbers stayed

@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from .ensembles import Engine, simulate
 from .observables import coordinate
 from .one_step import sampling_error
 from .setting import ALGORITHM, MODEL, Setting, note_of
-from .statistics import Moments, notes_joined
+from .statistics import Moments
 from .validation import require_count
 
 __all__ = ["Table", "side_by_side"]
@@ -115,7 +114,10 @@ def side_by_side(
         for side, kernel in kernels.items()
     }  # fmt: skip
     engines = " and ".join(sorted({m.engine for m in found.values()}))
-    note = reduce(notes_joined, (m.engine_note for m in found.values())) or None
+    notes = {side: m.engine_note for side, m in found.items() if m.engine_note}
+    same = len(set(notes.values())) == 1 and len(notes) == len(found)
+    each = [f"{side}: {text}" for side, text in notes.items()]
+    note = next(iter(notes.values())) if same else "; ".join(each) or None
     settings = asdict(setting) | {"x0": start.tolist(), "steps": steps, "n": n, "engine": engines, "engine note": note}
     if not model:
         settings["substeps"] = None

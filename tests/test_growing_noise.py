@@ -187,3 +187,15 @@ def test_sam_on_the_double_well_at_a_large_step():
     run = dict(steps=2, observables={"tanh": lambda x: torch.tanh(x[..., 0])})
     chain = by_quadrature(ss.optimizer(update, g, eta), model_of(update, g, eta), [0.5], **run)["tanh"].chain
     assert abs(chain.value[-1] - exact) < chain.stderr[-1] < 1e-8
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.2, 0.0), (1.0, 0.0), (0.2, 0.5)])
+def test_a_model_noisier_than_its_optimizer_has_a_box_of_its_own(a, b):
+    """E X² of dX = −X dt + √(a + b X²) dW from 1: m' = a − (2 − b) m; the optimizer's noise is 0.1."""
+    optimizer = ss.optimizer(ss.sgd, ss.GaussianOracle(lambda x: (x * x).sum(-1) / 2, 0.1, dim=1), 0.1)
+    model = ss.SDE(lambda x: (-x, lambda dw: torch.sqrt(a + b * x * x) * dw), noise_dim=1)
+    found = by_quadrature(optimizer, model, [1.0], steps=8, observables={"x^2": ss.squared_norm})["x^2"]
+    rate, decayed = 2 - b, math.exp(-(2 - b) * 0.8)
+    exact = decayed + a / rate * (1 - decayed)
+    assert abs(found.sde.value[-1] - exact) < 1e-8
+    assert found.sde.stderr[-1] < 1e-6

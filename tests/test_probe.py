@@ -81,6 +81,7 @@ def test_two_hundred_generated_offenders_are_refused(body, role, start):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:diverged")  # some of the generated ones do
 @settings(max_examples=200)
 @given(innocents, roles, starts)
 def test_two_hundred_generated_innocents_run_as_before(body, role, start):
@@ -410,3 +411,68 @@ for n in (100, 100_000, 100):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("the landscape moves a module") == 3
+
+
+# ----------------------------------------------------------------- found by a hostile reader
+ENGINES = ["auto", "fused", "eager"]
+
+
+def bounded(g, x, z):
+    """The norm of a block against a bound that no start is near."""
+    G = g(x, z)
+    return G * torch.clamp(100 / (G.norm() + 1e-6), max=1.0)
+
+
+def above_the_median(x):
+    return (x[..., 0] > x[..., 0].median()).double()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_hears_of_others_only_far_out_is_refused_on_every_engine(engine):
+    with pytest.raises(ValueError, match="update bounded mixes replicates"):
+        short(sgd_on(half_square, update=bounded), engine=engine)
+    with pytest.raises(ValueError, match="observable 'm' mixes replicates"):
+        short(sgd_on(half_square), observables={"m": above_the_median}, engine=engine)
+    with pytest.raises(ValueError, match="the landscape (mixes replicates|asks for the value)"):
+        short(sgd_on(lambda x: half_square(x) * (2 if (x[..., 0] > 5).any() else 1)), engine=engine)
+
+
+def test_an_attribute_of_the_users_object_is_part_of_its_structure():
+    class Bowl:
+        mix = False
+
+        def __call__(self, x):
+            f = half_square(x)
+            return f + f.mean() if self.mix else f
+
+    bowl = Bowl()
+    short(sgd_on(bowl))
+    bowl.mix = True
+    with pytest.raises(ValueError, match="mixes replicates"):
+        short(sgd_on(bowl))
+
+
+def own_gradient(x):
+    y = x.detach().clone().requires_grad_()
+    return torch.autograd.grad(half_square(y).sum(), y)[0]
+
+
+def test_functions_may_differentiate_for_themselves():
+    """SGD with its gradient written by hand: E x = 0.9^k; the same as an observable, and as the drift of an SDE."""
+    kernel = sgd_on(half_square, update=lambda g, x, z: own_gradient(x) + 0.0 * z)
+    watched = FIRST | {"slope": lambda x: own_gradient(x)[..., 0]}
+    m = short(kernel, observables=watched, engine="eager")
+    np.testing.assert_allclose([m.estimate(name).value[-1] for name in watched], 0.81, rtol=1e-14)
+    sde = ss.SDE(lambda x: (-own_gradient(x), None), noise_dim=0)
+    m = short(ss.euler_maruyama(sde, 0.1), engine="eager")
+    np.testing.assert_allclose(m.estimate("x").value[-1], 0.81, rtol=1e-14)
+
+
+def test_a_loop_over_rows_that_reads_each_rows_own_number_is_innocent():
+    def looped(x):
+        return torch.tensor([float(row[0]) ** 2 for row in x.reshape(-1, x.shape[-1])], dtype=x.dtype).reshape(
+            x.shape[:-1]
+        )
+
+    m = short(sgd_on(half_square, sigma=0.0), observables={"square": looped}, engine="eager")
+    np.testing.assert_allclose(m.estimate("square").value[-1], 0.81**2, rtol=1e-14)

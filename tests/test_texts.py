@@ -13,7 +13,7 @@ from test_cli import call
 
 from sdesam import cli_stores
 from sdesam.side_by_side import _about_ten, _spacing
-from sdesam.terminal import speak_any_text
+from sdesam.terminal import Usage, deliver, speak_any_text
 
 ROOT = Path(__file__).parents[1]
 SIMULATE = ("simulate", "--landscape", "quadratic", "--method", "sgd", "--eta", "0.1", "--sigma", "0.1")
@@ -159,3 +159,13 @@ def test_the_recorded_command_can_be_pasted(capsys, tmp_path, monkeypatch):
     assert call(capsys, *given)[0] == 0
     run = json.loads(next((folder / "s" / "runs").iterdir()).read_text(encoding="utf-8"))
     assert shlex.split(run["command"]) == ["sdesam", *given]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_result_that_stdout_cannot_take_goes_to_stderr(capsys, monkeypatch):
+    full = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 — closed below
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(full, encoding="utf-8", write_through=True))
+    with pytest.raises(Usage, match="cannot write to stdout: No space left on device; the result is on stderr"):
+        deliver("a result")
+    full.close()
+    assert "a result" in capsys.readouterr().err

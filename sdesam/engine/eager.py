@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from ..kernels import Kernel
 from .streams import Streams
@@ -67,9 +68,20 @@ def visit(kernel: Kernel, block: Block, start: Start, *, steps: int, seed: int, 
         return
     for k in range(1, steps + 1):
         for _ in range(kernel.substeps):
-            state = kernel.step(state, moved_to(kernel.noise.draw(streams.bits, x0.dtype), x0.device))
+            state = stepped(kernel, state, moved_to(kernel.noise.draw(streams.bits, x0.dtype), x0.device))
         if look(k, state):
             return
+
+
+def stepped(kernel: Kernel, state: Any, z: Any) -> Any:
+    """The next state; functions inside may differentiate for themselves, and no graph of theirs is kept."""
+    with torch.enable_grad():
+        return without_graph(kernel.step(state, z))
+
+
+def without_graph(tree: Any) -> Any:
+    """The same numbers, in a tensor or a tree of them, without what they were computed from."""
+    return pytree.tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, tree)
 
 
 def moved_to(z: Any, device: torch.device) -> Any:

@@ -3,9 +3,10 @@
 The points are those that the run visits: its start and one beside it, and what one step makes of them under two draws
 (those of seed 0, so that nothing depends on the run's seed).  What the point beside it may show, rows that are mixed or
 numbers drawn, is true anywhere; errors and NaN count at the start only, so that no function is refused for its domain.
-  A plain kernel is probed by what the user's functions give in a step, before it
-is multiplied by eta; kernels of this package that are made of others are probed part by part.  New numbers (eta, rho,
-sigma, a seed, n) are no new structure; a new start is.
+
+A plain kernel is probed by what the user's functions give in a step, before it is multiplied by eta; kernels of this
+package that are made of others are probed part by part.  New numbers (eta, rho, sigma, a seed, n) are no new structure;
+a new start is.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ..minibatch import MinibatchOracle
 from ..noise import Normal
 from ..observables import asked
 from ..oracles import ExactOracle, GaussianOracle, Oracle
-from .eager import moved_to
+from .eager import moved_to, stepped, without_graph
 from .purity import Impure, Margins, Named, call, require_pure, rows_of
 from .streams import Streams
 from .structures import Memo
@@ -38,10 +39,8 @@ _MEMO = Memo(128)
 _LANDSCAPE, _GRADIENT = "the landscape", "the gradient of the landscape"
 _CONSTANT = 1e-9  # relative change of a landscape that is no rounding
 _FIRST, _LATER = (0, 1), (2, 0, 3)  # draws for the point beside the start and the start, and for the three rows later
-_THREE, _START = (
-    (0, 1, 2),
-    (1, 3),
-)  # of the rows that are kept: after a step, beside the start, after another; the start
+_THREE = (0, 1, 2)  # of the rows that are kept: after a step, beside the start, after another
+_START = (1, 3)  # beside the start, the start
 
 
 @torch.no_grad()
@@ -142,7 +141,7 @@ def _passed(kernel: Kernel, start: Tensor) -> Any:
 
     def terms(state: Any, z: Any) -> Named:
         named, new = step(state, z)
-        after.append(new)
+        after.append(without_graph(new))
         return named
 
     first = _at_start(terms, state, rows_of(z, _FIRST), title)
@@ -227,7 +226,7 @@ def _stepped(kernel: Kernel, points: Tensor) -> Any:
     """A composed kernel's states after one small step from four points, or there where it cannot make one."""
     state = kernel.init(points.clone())
     try:
-        return kernel.step(rows_of(state, (0, 1, 2, 3)), _draws(kernel, points))
+        return stepped(kernel, rows_of(state, (0, 1, 2, 3)), _draws(kernel, points))
     except Exception:  # a point outside of the domain
         return state
 

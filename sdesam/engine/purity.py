@@ -24,6 +24,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .eager import without_graph
+
 __all__ = ["Impure", "Margins", "Named", "call", "mixed", "require_pure", "rows_of"]
 
 Named = Mapping[str, Tensor]  # what a function gave, under names for messages
@@ -62,8 +64,8 @@ def call(function: Function, arguments: tuple, what: str, watch: AbstractContext
     """The function's values, watched; raises ``Impure`` where it writes into its arguments or gives complex numbers."""
     given = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, Tensor)]
     before = [(leaf.clone(), _version(leaf)) for leaf in given]
-    with watch or nullcontext(), _Guard(what):
-        found = function(*arguments)
+    with torch.enable_grad(), watch or nullcontext(), _Guard(what):
+        found = without_graph(dict(function(*arguments)))
     for leaf, (copy, version) in zip(given, before, strict=True):
         if _version(leaf) != version or leaf.shape != copy.shape or not bool(_alike(leaf, copy).all()):
             raise Impure(
@@ -272,8 +274,8 @@ def mixed(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Tensor]
 
 def _random(what: str, how: str) -> str:
     return (
-        f"{what} draws random numbers, or counts its calls ({how}): a step's only randomness is its argument z, which "
-        "every engine can draw again. Make what is fixed outside of the function."
+        f"{what} draws random numbers, or changes from call to call ({how}): the only randomness of a run is the noise "
+        "z of a step, which every engine can draw again. Make what is fixed outside of the function."
     )
 
 
@@ -333,7 +335,7 @@ def _near(arguments: tuple) -> tuple:
 
 def _lost(arguments: tuple) -> tuple:
     """The middle row between two of NaN, which pass through every sum and maximum over the rows."""
-    return _among(arguments, lambda leaf: (torch.full_like(leaf[1], math.nan),) * 2)
+    return _among(arguments, lambda leaf: (torch.full_like(leaf[1], math.nan), torch.full_like(leaf[1], math.nan)))
 
 
 def _huge(arguments: tuple) -> tuple:
