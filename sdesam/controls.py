@@ -117,7 +117,7 @@ def controlled(phi: Observable) -> Observable:
 
     def value(position: Tensor) -> Tensor:
         x, path, xi = position.unbind(-2)
-        return phi(x) - (torch.nan_to_num(slope(path[:1]), 0.0, 0.0, 0.0) * xi).sum(-1)
+        return phi(x) - (torch.nan_to_num(slope(path), 0.0, 0.0, 0.0) * xi).sum(-1)
 
     return value
 
