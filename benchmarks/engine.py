@@ -37,7 +37,7 @@ HERE = Path(__file__).parent
 TANH = ss.GaussianOracle(ss.TanhNetwork(), SIGMA)
 STEPS = 64
 LADDER = [2**10, 2**12, 2**14, 2**16, 2**18, 2**20]  # whole units of 1,024 replicates: no padding
-MOST = 0.8  # seconds: a larger n that should take more is not tried
+MOST = 0.8  # seconds: a larger n whose paths should take more is not tried
 ROUNDS = 5
 OURS = ("fused", "fused, every step", "eager")
 PEERS = ("torch", "torch.compile", "numpy", "JAX scan", "diffrax", "torchsde", "torchsde, our adapter")
@@ -147,8 +147,8 @@ def at_best_n(make: JobAt, ladder: list[int], check: Callable[[object], None]) -
         seconds = cpu_seconds(job)
         if seconds / n < rate:
             best, rate = (n, job), seconds / n
-        next_one = seconds + 4 * (seconds - before) if before else seconds  # a fixed cost and one that grows with n
-        if seconds / n > 1.3 * rate or next_one > MOST:
+        growing = 4 * (seconds - before) if before else 0.0  # of the next one; what every n costs is no reason to stop
+        if seconds / n > 1.3 * rate or growing > MOST:
             break
         before = seconds
     return best
