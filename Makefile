@@ -35,7 +35,7 @@ bench: .venv/dev.stamp
 browser: .venv/dev.stamp
 	@echo "== the explorer in an installed Chromium; skipped, visibly, where there is none"
 	$(PIP) -e ".[browser]"
-	$(BIN)/python -m pytest -q -rs -m browser tests/test_explorer_*.py
+	$(BIN)/python -m pytest -q -rs -m browser tests/explorer
 
 lint: .venv/dev.stamp
 	@echo "== ruff, pyright"

@@ -27,9 +27,9 @@ import peers
 import torch
 
 import sdesam as ss
-from sdesam.datasets import tanh_network_data
+from sdesam.dynamics.torchsde_bridge import to_torchsde
 from sdesam.engine.choice import description
-from sdesam.interop.torchsde import to_torchsde
+from sdesam.problems.datasets import tanh_network_data
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
 ETA, RHO, SIGMA = peers.ETA, peers.RHO, peers.SIGMA

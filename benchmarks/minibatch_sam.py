@@ -20,7 +20,7 @@ def measure(hidden: int, queue: multiprocessing.Queue) -> None:
     import torch
 
     import sdesam as ss
-    from sdesam.datasets import breast_cancer_network
+    from sdesam.problems.datasets import breast_cancer_network
     from sdesam.theory import monzio_compagnoni2023 as mc23
 
     torch.set_num_threads(1)

@@ -14,9 +14,9 @@ from functools import partial
 import torch
 
 import sdesam as ss
-from sdesam.candidates import partial_sde
-from sdesam.datasets import iris_linear_network
-from sdesam.variants import variants
+from sdesam.dynamics.variants import variants
+from sdesam.problems.datasets import iris_linear_network
+from sdesam.weak.models import partial_sde
 
 RHOS = (0.01, 0.03, 0.1, 0.3)
 REPLICATES = 32

@@ -20,12 +20,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from sdesam.cells import Ensemble
-from sdesam.chunks import Plan
-from sdesam.grids import Grid
-from sdesam.statistics import Moments
-from sdesam.store import Store, canonical, key_of
-from sdesam.sweeps import run_sweep
+from sdesam.engine.statistics import Moments
+from sdesam.sweeps.cells import Ensemble
+from sdesam.sweeps.chunks import Plan
+from sdesam.sweeps.driver import run_sweep
+from sdesam.sweeps.grids import Grid
+from sdesam.sweeps.store import Store, canonical, key_of
 
 CHUNK = 2.0  # seconds
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .exits import ExitTimes
-from .statistics import Estimate
+from .engine.exits import ExitTimes
+from .engine.statistics import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,18 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .catalogue import Scene, find_landscape, find_method, load_function
-from .finite_sums import FiniteSum
-from .integrators import heun, small_noise_srk
-from .kernels import Kernel, optimizer, subcycle, unwrap
-from .landscapes import Landscape, dimension_of, require_landscape
-from .minibatch import MinibatchOracle
-from .oracles import ExactOracle, GaussianOracle, Oracle
-from .sde import SDE
+from .arguments import require_count, require_nonnegative, require_positive, require_seed, set_fields
+from .dynamics.integrators import heun, small_noise_srk
+from .dynamics.kernels import Kernel, optimizer, subcycle, unwrap
+from .dynamics.sde import SDE
+from .dynamics.updates import sgd
+from .problems.catalogue import Scene, find_landscape, load_function
+from .problems.finite_sums import FiniteSum
+from .problems.landscapes import Landscape, dimension_of, require_landscape
+from .problems.minibatch import MinibatchOracle
+from .problems.oracles import ExactOracle, GaussianOracle, Oracle
 from .theory import model_of
-from .updates import sgd
-from .user_code import identity
-from .validation import require_count, require_nonnegative, require_positive, require_seed, set_fields
+from .theory.methods import find_method
+from .user_code.loading import identity
 
 __all__ = ["ALGORITHM", "MODEL", "SIDES", "Setting", "fingerprint", "start_of"]
 

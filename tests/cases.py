@@ -5,7 +5,7 @@ from functools import partial
 import torch
 
 import sdesam as ss
-from sdesam.datasets import tanh_network_data, teacher_student
+from sdesam.problems.datasets import tanh_network_data, teacher_student
 
 H3 = torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.5, 0.5], [0.0, 0.5, 0.75]], dtype=torch.float64)
 SIGMA3 = torch.tensor([[0.5, 0.1, 0.0], [0.1, 0.3, -0.05], [0.0, -0.05, 0.2]], dtype=torch.float64)

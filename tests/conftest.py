@@ -13,8 +13,8 @@ _WRITERS = (
     "aggregates", "circular", "draws", "formats", "functions", "lanes", "lists", "operations", "powers", "printer",
     "programs", "reductions", "rounding", "rows", "rules", "runtime", "scalars", "vectors", "watcher",
 )  # fmt: skip
-_CHECKED = [f"sdesam.{p.stem}" for p in _PACKAGE.glob("[!_]*") if p.stem != "engine"]
-_CHECKED += [f"sdesam.engine.{p.stem}" for p in (_PACKAGE / "engine").glob("[!_]*.py") if p.stem not in _WRITERS]
+_MODULES = [p.relative_to(_PACKAGE.parent).with_suffix("") for p in _PACKAGE.rglob("[!_]*.py")]
+_CHECKED = [".".join(p.parts) for p in _MODULES if not (p.parent.name in ("tracing", "llvm") and p.stem in _WRITERS)]
 install_import_hook(_CHECKED, "beartype.beartype")
 
 import pytest  # noqa: E402

@@ -1,90 +1,105 @@
-"""Layers: a module imports only from lower layers, or from modules listed before it in its own."""
+"""The house: a package imports from lower floors only, and inside a package the imports run in no circle."""
 
 import ast
 import subprocess
 import sys
+from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "sdesam"
-ORDER = [
-    ["validation", "failures", "user_failures", "calculus", "special", "folds", "statistics", "quadrature", "noise",
-     "conclusions"],
-    ["landscapes", "saddles_and_valleys", "finite_sums", "datasets", "oracles", "minibatch", "observables"],
-    ["updates", "sde", "one_step"],
-    ["kernels", "variants", "stability", "integrators", "second_order", "theory.gaussian_noise",
-     "theory.anisotropic_noise", "theory.linear", "theory.affine_noise", "theory.monzio_compagnoni2023.additive",
-     "theory.monzio_compagnoni2023.sdes", "theory.monzio_compagnoni2023.as_printed",
-     "theory.monzio_compagnoni2023.closed_forms", "theory.monzio_compagnoni2023.saddles_and_exits",
-     "theory.monzio_compagnoni2023.at_run_time", "theory.monzio_compagnoni2023.stationary",
-     "theory.monzio_compagnoni2023.escape", "theory.monzio_compagnoni2023", "theory.planar", "theory"],
-    ["controls", "engine.streams", "engine.eager", "engine.purity", "engine.structures", "engine.probe",
-     "engine.progress", "engine.programs", "engine.rounding", "engine.scalars", "engine.powers", "engine.rules",
-     "engine.aggregates", "engine.storages", "engine.operations", "engine.watcher", "engine.trace",
-     "engine.reference", "engine.javascript", "engine.checks", "engine.members", "engine.models",
-     "engine.traced_models", "engine.named", "engine.vectors", "engine.formats", "engine.turns", "engine.circular",
-     "engine.functions", "engine.draws", "engine.lanes", "engine.lists", "engine.printer", "engine.rows",
-     "engine.reductions", "engine.runtime", "engine.sums", "engine.native", "engine.trial", "engine.compilation",
-     "engine.calls", "engine.cpu", "engine.choice", "engine", "ensembles", "exits", "metrics", "candidates",
-     "comparison", "weak_error", "growth", "backward", "tubes", "deterministic", "orders", "drift_corrections",
-     "leading_constants", "fluctuations", "planted", "interop.torchsde", "interop"],
-    ["plotting", "files", "normal_form", "sources", "experiments", "criteria", "devices", "execution",
-     "validation_tasks", "validation_figures", "validation_rows", "report", "store", "chunks", "executors", "sweeps"],
-    ["user_files", "user_code", "catalogue", "setting", "touchstones", "side_by_side", "cells", "order_report",
-     "grids", "collecting", "sweeping", "reproduction", "terminal", "explorer.families", "explorer.entries",
-     "explorer.state", "explorer.methods", "explorer.tracing", "explorer.formulas", "explorer.science",
-     "explorer.presets", "explorer.stopped", "explorer.switched", "explorer.critical", "explorer.library",
-     "explorer.check", "explorer.page", "explorer.application", "explorer.figure", "explorer.server",
-     "explorer.widget", "explorer", "validating", "cli_stores", "cli_explore", "cli_validate", "cli"],
-]  # fmt: skip
-RANK = {name: i for i, name in enumerate(name for layer in ORDER for name in layer)}
+FLOORS = [
+    ["arguments", "files", "names", "user_code"],
+    ["problems", "processes"],
+    ["dynamics"],
+    ["engine", "theory"],
+    ["weak", "setting", "plotting"],
+    ["claims", "sweeps", "explorer"],
+    ["cli"],
+]
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 
-def module_name(path: Path) -> str:
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return ".".join(p for p in parts if p != "__init__")
+def imports(folder: Path) -> dict[str, set[str]]:
+    """The modules of a package and what each imports from it, at any depth of its code; () is the package itself."""
+    modules = {_name(path, folder): path for path in folder.rglob("*.py")}
+    return {name: set(_imported(name, path, modules)) for name, path in modules.items() if name}
 
 
-def imports(path: Path) -> set[str]:
-    """Modules of the package that a file imports, at any depth of its code."""
-    name = module_name(path)
-    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+def _name(path: Path, folder: Path) -> tuple[str, ...]:
+    parts = path.relative_to(folder).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+def _imported(name, path, modules):
+    here = name if path.name == "__init__.py" else name[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sdesam":
+            pytest.fail(f"{path} imports {node.module} absolutely: use a relative import")
         if isinstance(node, ast.ImportFrom) and node.level:
-            base = package[: len(package) - node.level + 1]
-            target = ".".join([*base, *(node.module or "").split(".")]).strip(".")
-            found |= {target} if target in RANK else {f"{target}.{a.name}".strip(".") for a in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sdesam"):
-            pytest.fail(f"{name} imports {node.module} absolutely; use a relative import")
-    return {m for m in found if m in RANK}
+            target = (*here[: len(here) - node.level + 1], *(node.module or "").split(".") * bool(node.module))
+            found = {(*target, a.name) if (*target, a.name) in modules else target for a in node.names}
+            yield from found - {(), name}
 
 
-FILES = [p for p in sorted(PACKAGE.rglob("*.py")) if module_name(p)]
+def faults(folder: Path) -> list[str]:
+    """Imports from the same or a higher floor, and circles inside a room."""
+    graph = imports(folder)
+    found = [
+        f"{'.'.join(one)} imports {'.'.join(other)}, which is no lower"
+        for one, others in graph.items()
+        for other in others
+        if one[0] != other[0] and FLOOR[one[0]] <= FLOOR[other[0]]
+    ]
+    for room in {name[0] for name in graph}:
+        inside = {one: {o for o in others if o[0] == room} for one, others in graph.items() if one[0] == room}
+        try:
+            TopologicalSorter(inside).prepare()
+        except CycleError as circle:
+            found.append(f"a circle: {' -> '.join('.'.join(name) for name in circle.args[1])}")
+    return found
 
 
-def test_every_module_has_a_layer():
-    assert {module_name(p) for p in FILES} == set(RANK)
+def test_imports_point_downwards_and_run_in_no_circle():
+    assert faults(PACKAGE) == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_imports_point_downwards(path):
-    upward = {m for m in imports(path) if RANK[m] >= RANK[module_name(path)] and m != module_name(path)}
-    assert not upward
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("problems/noise.py", "def f():\n    from ..dynamics.kernels import Kernel", "problems.noise imports dynamics"),
+        ("engine/exits.py", "from ..theory import model_of", "engine.exits imports theory"),
+        ("weak/errors.py", "from . import orders", "a circle: weak"),
+        ("setting.py", "from . import plotting", "setting imports plotting"),
+    ],
+)
+def test_the_check_can_fail(tmp_path, file, text, said):
+    for room in ("problems/noise", "dynamics/kernels", "engine/exits", "theory/__init__", "weak/errors", "plotting"):
+        path = tmp_path / f"{room}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / "weak/orders.py").write_text("from .errors import WeakError\n")
+    assert faults(tmp_path) == []
+    (tmp_path / file).write_text(text)
+    assert [sentence.startswith(said) for sentence in faults(tmp_path)] == [True]
 
 
-def test_the_layer_check_can_fail(tmp_path, monkeypatch):
-    (tmp_path / "noise.py").write_text("from .kernels import Kernel\n")
-    monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
-    assert RANK["kernels"] > RANK["noise"]
-    assert imports(tmp_path / "noise.py") == {"kernels"}
+def test_the_house_is_small():
+    loose = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert loose | packages == set(FLOOR)
+    assert len(packages) <= 10 and len(loose) <= 8 and len(FLOORS) <= 8
+    folders = Counter(path.parent for path in PACKAGE.rglob("*.py"))
+    lines = {f: sum(p.read_text(encoding="utf-8").count("\n") for p in f.glob("*.py")) for f in folders}
+    assert max(folders.values()) <= 30 and max(lines.values()) <= 6000
 
 
-def test_no_module_bears_the_name_of_a_public_function():
+def test_no_room_bears_the_name_of_a_public_function():
     import sdesam
 
-    assert not set(sdesam.__all__) & {name.split(".")[0] for name in RANK}
+    assert not set(sdesam.__all__) & set(FLOOR)
 
 
 def test_public_names_resolve_and_are_documented():
@@ -96,9 +111,9 @@ def test_public_names_resolve_and_are_documented():
 
 def test_help_does_not_import_torch():
     code = """
-import sys, sdesam.cli
+import sys, sdesam.cli.app
 try:
-    sdesam.cli.main(["--help"])
+    sdesam.cli.app.main(["--help"])
 except SystemExit:
     pass
 sys.exit("torch" in sys.modules)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sdesam as ss
-from sdesam.interop.torchsde import to_torchsde
+from sdesam.dynamics.torchsde_bridge import to_torchsde
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))

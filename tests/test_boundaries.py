@@ -8,10 +8,10 @@ import torch
 from cases import SIX, half_square
 
 import sdesam as ss
-from sdesam.datasets import iris, iris_linear_network, tanh_network_data
-from sdesam.noise import Choice, Normal
+from sdesam.problems.datasets import iris, iris_linear_network, tanh_network_data
+from sdesam.problems.noise import Choice, Normal
 from sdesam.theory import monzio_compagnoni2023 as mc23
-from sdesam.theory.affine_noise import kernel_moments, sde_moments
+from sdesam.theory.exact.affine_noise import kernel_moments, sde_moments
 
 T = torch.float64
 ONE = ss.MinibatchOracle(SIX, 1)

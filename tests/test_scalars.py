@@ -13,13 +13,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import sdesam as ss
-from sdesam.datasets import teacher_student
-from sdesam.engine.named import named_step
-from sdesam.theory import affine_noise, linear, planar
+from sdesam.arguments import as_array, as_floats, as_plain, is_traced, require_count, require_positive, require_seed
+from sdesam.engine.tracing.named import named_step
+from sdesam.problems.datasets import teacher_student
 from sdesam.theory import monzio_compagnoni2023 as mc23
-from sdesam.theory.gaussian_noise import direction_law
+from sdesam.theory.exact import affine_noise, linear, planar
+from sdesam.theory.exact.gaussian_noise import direction_law
 from sdesam.theory.monzio_compagnoni2023 import escape, saddles_and_exits, stationary
-from sdesam.validation import as_array, as_floats, as_plain, is_traced, require_count, require_positive, require_seed
 
 T = torch.float64
 F = ss.LogCosh(2)
@@ -277,7 +277,7 @@ def test_no_check_is_asked_in_vain():
 
     assert dropped('require_count("n", n)') == [1] and not dropped('n = require_count("n", n)')
     package = Path(ss.__file__).parent
-    texts = {p.name: p.read_text(encoding="utf-8") for p in package.rglob("*.py")}
+    texts = {p.relative_to(package): p.read_text(encoding="utf-8") for p in package.rglob("*.py")}
     found = {name: dropped(text) for name, text in texts.items() if "require_" in text}
     assert not {name: lines for name, lines in found.items() if lines}
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from sdesam.cells import Ensemble
-from sdesam.grids import Grid
-from sdesam.statistics import Moments
+from sdesam.engine.statistics import Moments
+from sdesam.sweeps.cells import Ensemble
+from sdesam.sweeps.grids import Grid
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Toy:
             Path(self.trouble).touch()
             os._exit(9)  # as the out-of-memory killer would
         time.sleep(self.delay)
-        from sdesam.folds import Tree
+        from sdesam.engine.folds import Tree
 
         tree = Tree()
         for first in range(replicates.start, replicates.stop, 1024):
@@ -63,8 +63,8 @@ def ensembles():
 
 def sweep_in_small_chunks(n, folder):
     """The six cells in this process, with chunks of one unit."""
-    from sdesam import chunks
-    from sdesam.sweeping import Means, sweep
+    from sdesam.sweeps import chunks
+    from sdesam.sweeps.sessions import Means, sweep
 
     chunks._TARGET = 0.002
     sweep(ensembles(), n, folder, Means("serial"), "test")

@@ -9,13 +9,13 @@ import llvmlite.binding as llvm
 import torch
 from torch import Tensor
 
-from ..kernels import Kernel
-from .compilation import Fused
-from .models import Model
-from .native import cache_folder, host_features, machine_fuses, machine_name
+from ..dynamics.kernels import Kernel
+from .llvm.compilation import Fused
+from .llvm.native import cache_folder, host_features, machine_fuses, machine_name
 from .purity import Impure
-from .trace import NotTraceable
-from .traced_models import model_of
+from .tracing.models import Model
+from .tracing.trace import NotTraceable
+from .tracing.traced_models import model_of
 
 __all__ = ["LIMIT", "description", "fused_or_reason", "short_run"]
 

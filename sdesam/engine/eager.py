@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from ..kernels import Kernel
+from ..dynamics.kernels import Kernel
 from .streams import Streams
 
 __all__ = ["UNIT", "Start", "blocks", "moved_to", "visit"]

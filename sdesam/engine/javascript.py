@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .programs import COMPARISONS, Program
+from .tracing.programs import COMPARISONS, Program
 
 __all__ = ["javascript_of", "printed_function", "printed_loop"]
 

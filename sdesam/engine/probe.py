@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .. import updates
-from ..integrators import Integrator
-from ..kernels import Coupled, Derived, Kernel, Optimizer, Subcycled, unwrap
-from ..landscapes import require_landscape
-from ..minibatch import MinibatchOracle
-from ..noise import Normal
-from ..observables import asked
-from ..oracles import ExactOracle, GaussianOracle, Oracle
+from ..dynamics import updates
+from ..dynamics.integrators import Integrator
+from ..dynamics.kernels import Coupled, Derived, Kernel, Optimizer, Subcycled, unwrap
+from ..problems.landscapes import require_landscape
+from ..problems.minibatch import MinibatchOracle
+from ..problems.noise import Normal
+from ..problems.observables import asked
+from ..problems.oracles import ExactOracle, GaussianOracle, Oracle
 from .eager import moved_to, stepped, without_graph
 from .purity import Impure, Margins, Named, call, require_pure, rows_of
 from .streams import Streams

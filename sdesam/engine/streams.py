@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..validation import require_seed
+from ..arguments import require_seed
 
 __all__ = ["Streams", "derived", "seed_hash"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from ..user_failures import guarded
+from ..user_code.failures import guarded
 from .check import check
 from .library import Library
 from .page import config_of, entry_text, science_module, style_text

@@ -11,23 +11,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..calculus import hessian
+from ..dynamics.integrators import euler_maruyama, small_noise_srk
+from ..dynamics.kernels import Kernel, optimizer, subcycle
+from ..dynamics.sde import SDE
+from ..dynamics.switched import Switched
+from ..dynamics.updates import sgd
+from ..engine.ensembles import Cloud, simulate
+from ..engine.statistics import Moments
 from ..engine.streams import derived
-from ..ensembles import Cloud, simulate
-from ..integrators import euler_maruyama, small_noise_srk
-from ..kernels import Kernel, optimizer, subcycle
-from ..oracles import ExactOracle, GaussianOracle, Oracle
-from ..sde import SDE
+from ..problems.calculus import hessian
+from ..problems.oracles import ExactOracle, GaussianOracle, Oracle
 from ..setting import ALGORITHM, MODEL
-from ..statistics import Moments
 from ..theory import monzio_compagnoni2023 as mc23
-from ..theory.planar import planar_eigenvalues
-from ..updates import sgd
+from ..theory.exact.planar import planar_eigenvalues
 from .critical import critical_points
 from .library import Library
 from .state import State
 from .stopped import Stopped
-from .switched import Switched
 
 __all__ = ["Curves", "check", "curves", "kernels_of", "reference_of", "seed_of", "stopped_kernels"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..calculus import norm
+from ..problems.calculus import norm
 from .families import Family
 from .formulas import landscape_functions
 

@@ -12,8 +12,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from ..landscapes import DoubleWell, Landscape, LogCosh, TanhNetwork, require_landscape
-from ..validation import nearest
+from ..arguments import nearest
+from ..problems.landscapes import DoubleWell, Landscape, LogCosh, TanhNetwork, require_landscape
 
 __all__ = ["FAMILIES", "Family", "Slider", "family_named", "family_of", "own_name"]
 
@@ -138,10 +138,10 @@ def family_named(name: str) -> Family:
     ValueError
         For an unknown name, or a function that is no landscape of the plane.
     """
-    from ..catalogue import load_function
+    from ..problems.catalogue import load_function
 
     if ".py:" in name:
-        return family_of(load_function(name), f"sdesam.catalogue.load_function({name!r})", name)
+        return family_of(load_function(name), f"sdesam.problems.catalogue.load_function({name!r})", name)
     if name not in FAMILIES:
         what = f"landscape {name!r} is not in the explorer"
         raise ValueError(f"{what}: {nearest(name, FAMILIES)} Or give file.py:function.")

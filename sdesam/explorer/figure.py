@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..dynamics.kernels import Kernel
 from ..engine.choice import fused_or_reason
-from ..engine.cpu import Fused, fused_values
-from ..ensembles import Cloud, prepare, trajectories
-from ..kernels import Kernel
-from ..observables import coordinate
+from ..engine.ensembles import Cloud, prepare, trajectories
+from ..engine.llvm.cpu import Fused, fused_values
 from ..plotting import COLOURS, contours, new_figure, style
+from ..problems.observables import coordinate
 from ..setting import ALGORITHM, MODEL
 from .check import Curves, curves, seed_of, stopped_kernels
 from .critical import critical_points

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from ..calculus import grad, hessian, norm, unit
+from ..problems.calculus import grad, hessian, norm, unit
+from ..theory.exact.planar import planar_eigenvalues
 from ..theory.monzio_compagnoni2023 import at_run_time as formulas
 from ..theory.monzio_compagnoni2023 import sam_critical_rho, usam_critical_rho
-from ..theory.planar import planar_eigenvalues
 from .families import Family
 from .tracing import Function
 

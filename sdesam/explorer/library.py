@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..catalogue import load_function
-from ..validation import nearest
+from ..arguments import nearest
+from ..problems.catalogue import load_function
 from .families import FAMILIES, Family, family_named, family_of, own_name
 from .methods import METHODS, Method, method_of
 from .presets import PRESETS
@@ -131,7 +131,7 @@ def _method(update: str | Callable[..., Any]) -> Method:
     if ".py:" in update:
         function = load_function(str(Path(update)))
         name = own_name(function, METHODS, "update")
-        return method_of(function, name, f"sdesam.catalogue.load_function({update!r})", update)
+        return method_of(function, name, f"sdesam.problems.catalogue.load_function({update!r})", update)
     if update not in METHODS:
         raise ValueError(f"method {update!r} is unknown: {nearest(update, METHODS)} Or give file.py:function.")
     return METHODS[update]

@@ -10,13 +10,13 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from ..calculus import Scalar
-from ..noise import Normal
-from ..oracles import Oracle
-from ..sde import SDE
+from ..dynamics.sde import SDE
+from ..dynamics.updates import dnsam, dnsam_full_numerator, sam, sgd, unified_sam, usam
+from ..problems.calculus import Scalar
+from ..problems.noise import Normal
+from ..problems.oracles import Oracle
 from ..theory import monzio_compagnoni2023 as mc23
-from ..theory.planar import planar_modified_equation, planar_sam_sde_as_printed
-from ..updates import dnsam, dnsam_full_numerator, sam, sgd, unified_sam, usam
+from ..theory.exact.planar import planar_modified_equation, planar_sam_sde_as_printed
 
 __all__ = ["METHODS", "Method", "Model", "method_of"]
 

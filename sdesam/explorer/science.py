@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..engine.checks import points_around
+from ..dynamics.integrators import euler_maruyama, small_noise_srk
+from ..dynamics.kernels import optimizer
 from ..engine.javascript import printed_function, printed_loop
-from ..engine.named import named_step
-from ..engine.programs import Program
-from ..integrators import euler_maruyama, small_noise_srk
-from ..kernels import optimizer
-from ..oracles import GaussianOracle
+from ..engine.tracing.checks import points_around
+from ..engine.tracing.named import named_step
+from ..engine.tracing.programs import Program
+from ..problems.oracles import GaussianOracle
 from .families import Family
 from .formulas import FORMULAS, landscape_functions, observables
 from .methods import Method, Model

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..kernels import Derived, Kernel
+from ..dynamics.kernels import Derived, Kernel
 
 __all__ = ["FARTHEST", "Stopped"]
 

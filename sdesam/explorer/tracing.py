@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..engine.checks import compare_with
-from ..engine.programs import Program
-from ..engine.trace import trace
+from ..engine.tracing.checks import compare_with
+from ..engine.tracing.programs import Program
+from ..engine.tracing.trace import trace
 
 __all__ = ["named_function"]
 

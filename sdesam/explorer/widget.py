@@ -11,7 +11,7 @@ try:
 except ImportError as missing:
     raise ModuleNotFoundError('the notebook explorer needs anywidget: pip install "sdesam[notebook]"') from missing
 
-from ..user_failures import guarded
+from ..user_code.failures import guarded
 from .application import sentence_of
 from .check import check
 from .library import Library, first_state, library_of

@@ -110,7 +110,7 @@ function kernelLines(state, facts) {
   const after = Math.ceil((state.switch_at - 1e-9) / state.eta);
   return [
     ...first, ...sideLines({ ...state, method: state.switch_to, model: "theory" }, facts, ["other", "then", "then_sde"]),
-    "from sdesam.explorer.switched import Switched",
+    "from sdesam.dynamics.switched import Switched",
     `kernels = [Switched(Stopped(a, box), Stopped(b, box), ${after}) for a, b in ((algorithm, then), (sde, then_sde))]`,
   ];
 }
@@ -122,8 +122,8 @@ export function pythonOf(state, facts, reference) {
   const steps = Math.max(1, Math.round(state.horizon / state.eta));
   return [
     ...remarksOf(state), "from functools import partial", "", "import sdesam as ss",
-    "import sdesam.catalogue", "from sdesam.engine.streams import derived", "from sdesam.ensembles import Cloud", "from sdesam.explorer.stopped import Stopped",
-    "from sdesam.theory import model_of", "from sdesam.theory import monzio_compagnoni2023 as mc23", "from sdesam.theory.planar import planar_eigenvalues", "",
+    "import sdesam.problems.catalogue", "from sdesam.engine.streams import derived", "from sdesam.engine.ensembles import Cloud", "from sdesam.explorer.stopped import Stopped",
+    "from sdesam.theory import model_of", "from sdesam.theory import monzio_compagnoni2023 as mc23", "from sdesam.theory.exact.planar import planar_eigenvalues", "",
     `f = ${f}`, state.sigma > 0 ? `g = ss.GaussianOracle(f, ${float(state.sigma)}, dim=2)` : "g = ss.ExactOracle(f)",
     `box = ${state.absorb ? `(${left}, ${right}, ${bottom}, ${top})` : "None"}  # left, right, bottom, top`, ...kernelLines(state, facts),
     `watched = {"f": f, "x[0]": ss.coordinate(0), "x[1]": ss.coordinate(1)${watchedOf(state, reference)}}`,

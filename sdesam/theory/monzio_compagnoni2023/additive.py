@@ -15,13 +15,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ...calculus import Scalar, grad, grad_and_hessian, norm, over, unit
-from ...landscapes import Landscape, dimension_of, require_landscape
-from ...oracles import ExactOracle, GaussianOracle, Oracle, is_additive
-from ...sde import SDE, LinearMap
-from ...validation import require_nonnegative, require_positive
-from ..anisotropic_noise import AnisotropicLaw, anisotropic_direction
-from ..gaussian_noise import TOLERANCE, DirectionLaw, direction_law
+from ...arguments import require_nonnegative, require_positive
+from ...dynamics.sde import SDE, LinearMap
+from ...problems.calculus import Scalar, grad, grad_and_hessian, norm, over, unit
+from ...problems.landscapes import Landscape, dimension_of, require_landscape
+from ...problems.oracles import ExactOracle, GaussianOracle, Oracle, is_additive
+from ..exact.anisotropic_noise import AnisotropicLaw, anisotropic_direction
+from ..exact.gaussian_noise import TOLERANCE, DirectionLaw, direction_law
 
 __all__ = [
     "dnsam_full_numerator_sde_additive", "dnsam_sde_additive", "sam_factored_sde", "sam_ode", "sam_sde_additive",

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...calculus import Scalar, grad, grad_and_hessian, hessian, norm, over
-from ...landscapes import Landscape
-from ...oracles import GaussianOracle, Oracle
-from ...sde import SDE, LinearMap
-from ...validation import require_nonnegative
+from ...arguments import require_nonnegative
+from ...dynamics.sde import SDE, LinearMap
+from ...problems.calculus import Scalar, grad, grad_and_hessian, hessian, norm, over
+from ...problems.landscapes import Landscape
+from ...problems.oracles import GaussianOracle, Oracle
 from .additive import checked, direction_of, is_noiseless
 from .sdes import FirstOrder, Nodes, dnsam_sde, sam_sde, sgd_sde, usam_sde
 

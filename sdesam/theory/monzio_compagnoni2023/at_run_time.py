@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...calculus import Scalar, norm
-from ..gaussian_noise import covariance, direction_law, effective_radius_factor
+from ...problems.calculus import Scalar, norm
+from ..exact.gaussian_noise import covariance, direction_law, effective_radius_factor
 
 __all__ = [
     "capture_boundary", "effective_rho", "exit_step", "sam_axis_coefficients", "sam_stationary_level",

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...calculus import Scalar, grad, norm
-from ...landscapes import Landscape
-from ...minibatch import MinibatchOracle
-from ...one_step import rule_of
-from ...oracles import GaussianOracle, Oracle, is_additive
-from ...validation import require_nonnegative, require_positive
-from ..gaussian_noise import effective_radius_factor
+from ...arguments import require_nonnegative, require_positive
+from ...problems.calculus import Scalar, grad, norm
+from ...problems.landscapes import Landscape
+from ...problems.minibatch import MinibatchOracle
+from ...problems.oracles import GaussianOracle, Oracle, is_additive
+from ..exact.gaussian_noise import effective_radius_factor
+from ..one_step import rule_of
 from .additive import direction_of, is_noiseless
 from .sdes import Nodes, mean_square
 

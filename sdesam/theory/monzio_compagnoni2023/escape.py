@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
-from ...validation import require_count, require_finite, require_nonnegative, require_positive
+from ...arguments import require_count, require_finite, require_nonnegative, require_positive
 from .saddles_and_exits import mean_exit_time
 
 __all__ = [
@@ -125,7 +125,7 @@ def sam_attraction_radius(mu: float, *, rho: float, sigma: float, d: int) -> flo
     """
     import torch
 
-    from ..gaussian_noise import direction_law, effective_radius_factor
+    from ..exact.gaussian_noise import direction_law, effective_radius_factor
 
     mu, sigma = (
         require_positive(name, value, "without curvature or noise there is no such radius")

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from scipy.special import dawsn
 
-from ...validation import require_count, require_nonnegative, require_positive
-from ..gaussian_noise import covariance, direction_law, effective_radius_factor
+from ...arguments import require_count, require_nonnegative, require_positive
+from ..exact.gaussian_noise import covariance, direction_law, effective_radius_factor
 
 __all__ = [
     "dnsam_capture_radius", "mean_exit_time", "sam_axis_exit_time", "sam_critical_rho",

@@ -25,11 +25,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...calculus import Scalar, grad, hvp, norm, over, unit
-from ...minibatch import MinibatchOracle, single_data
-from ...one_step import Rule, RuleCoefficients, Terms, rule_of, rule_sde
-from ...oracles import GaussianOracle, Oracle, is_additive, linearize, require_oracle
-from ...sde import SDE, LinearMap
+from ...dynamics.sde import SDE, LinearMap
+from ...problems.calculus import Scalar, grad, hvp, norm, over, unit
+from ...problems.minibatch import MinibatchOracle, single_data
+from ...problems.oracles import GaussianOracle, Oracle, is_additive, linearize, require_oracle
+from ..one_step import Rule, RuleCoefficients, Terms, rule_of, rule_sde
 from .additive import (
     checked,
     dnsam_full_numerator_sde_additive,

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ...validation import require_count, require_nonnegative, require_positive
-from ..gaussian_noise import covariance, direction_law
+from ...arguments import require_count, require_nonnegative, require_positive
+from ..exact.gaussian_noise import covariance, direction_law
 
 __all__ = [
     "RadialLaw", "dnsam_mean_field_radius", "dnsam_mode", "dnsam_radial", "dnsam_stationary_density", "radial_law",

@@ -1,0 +1,228 @@
+"""``sdesam weak-order``: is this SDE right?  A table, a conclusion for each observable, and one for the diffusion."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..dynamics.kernels import optimizer, unwrap
+from ..dynamics.sde import SDE
+from ..dynamics.updates import sam, sgd, usam
+from ..problems.noise import Choice, Normal
+from ..problems.oracles import ExactOracle, Oracle
+from ..setting import Setting
+from ..sweeps.cells import observable_named
+from ..theory import model_of
+from ..theory import monzio_compagnoni2023 as mc23
+from ..theory.one_step import modified_equation
+from ..weak.conclusions import Order, powers_of, second_powers_of
+from ..weak.fluctuations import fluctuation_order
+from ..weak.leading_constants import LeadingConstant, follows_gradient, leading_constant
+from ..weak.orders import WeakOrders, weak_order
+from ..weak.planted import without_noise
+
+__all__ = ["Answer", "document", "order_of", "text"]
+
+_PRINTED: dict[Callable, Callable[..., SDE]] = {usam: mc23.usam_sde_as_printed, sam: mc23.sam_sde_as_printed}
+Model = Callable[[Oracle, float, float], SDE]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The weak orders, and where they were computed without Monte Carlo what theory predicts and S(eta) says."""
+
+    orders: WeakOrders
+    rho_power: float
+    fluctuations: Order | None
+    predicted: dict[str, LeadingConstant]
+
+
+def order_of(
+    setting: Setting,
+    *,
+    etas: Sequence[float],
+    rho_scale: float,
+    rho_power: float,
+    horizon: float,
+    observables: Sequence[str],
+    estimator: Any,
+    model: str,
+    n: int | None,
+) -> Answer:
+    """The weak order of a setting's method; the setting's own eta and rho are not used.
+
+    Raises
+    ------
+    ValueError
+        As ``weak_order``, and for a printed form that does not exist.
+    """
+    start = setting.start()
+    for name in observables:
+        if (found := re.fullmatch(r"x\[(\d+)\]", name)) and int(found[1]) >= len(start):
+            raise ValueError(f"observable {name} needs d > {found[1]}, got d = {len(start)}.")
+    g, update = setting.oracle(len(start)), unwrap(setting.update())[0]
+    f = setting.scene.landscape
+    _require_all_batches(g)
+    sde, rho = _model(update, model), update is not sgd and rho_scale > 0
+    powers = powers_of(rho_power, rho=rho)
+    phis = {name: observable_named(name, f) for name in observables}
+    predicted: dict[str, LeadingConstant] = {}
+    if estimator == "coupled":
+        _require_shared_noise(g, sde(g, max(etas), rho_scale * max(etas) ** rho_power), model)
+    known = len(start) <= 2 and (rho_power == 0.5 or not rho) and model != "modified-2"
+    if known and follows_gradient(update, g, start.double()):
+        predicted = leading_constant(
+            update, g, sde, rho_scale=rho_scale, x0=start, horizon=horizon, observables=phis
+        )  # fmt: skip
+    orders = weak_order(
+        update, g, etas=etas, rho_scale=rho_scale, rho_power=rho_power, estimator=estimator, observables=phis, n=n,
+        seed=setting.seed, sde=None if model == "theory" else sde, x0=start, horizon=horizon,
+        powers=second_powers_of(rho_power, rho=rho) if model == "modified-2" else powers,
+        e1={name: c.e1_with_noise for name, c in predicted.items() if c.drift_is_right},
+    )  # fmt: skip
+    if estimator == "coupled" or isinstance(g, ExactOracle):
+        return Answer(orders, rho_power, None, predicted)
+    pair_at = partial(_pair, update, g, sde, rho_scale, rho_power)
+    S = fluctuation_order(pair_at, etas, x0=start, horizon=horizon, estimator=estimator, powers=powers)
+    return Answer(orders, rho_power, S, predicted)
+
+
+def _require_all_batches(g: Oracle) -> None:
+    """An SDE made of some of the minibatches has their error, which does not vanish with eta."""
+    if not isinstance(g.noise, Choice):
+        return
+    try:
+        g.noise.nodes()
+    except ValueError as error:
+        raise ValueError(
+            f"--batch-size {g.noise.B} of {g.noise.N} data has more than 10,000 minibatches, and sampling them would "
+            "leave an error of the model that no eta removes: take a smaller batch for weak-order."
+        ) from error
+
+
+def _require_shared_noise(g: Oracle, sde: SDE, model: str) -> None:
+    m = getattr(g.noise, "size", None)
+    if isinstance(g.noise, Normal) and sde.noise_dim - sde.private_dim != m:
+        raise ValueError(
+            f"model {model} has a noise of its own for every node of a rule, {sde.noise_dim} of them, and cannot be "
+            f"coupled with an optimizer that has {m}: use --estimator quadrature (d <= 2)."
+        )
+
+
+def _pair(update: Callable, g: Oracle, sde: Model, scale: float, power: float, eta: float) -> tuple[Any, SDE]:
+    rho = scale * eta**power
+    return optimizer(partial(update, rho=rho), g, eta), sde(g, eta, rho)
+
+
+def _model(update: Callable, name: str) -> Model:
+    def theory(g: Oracle, eta: float, rho: float) -> SDE:
+        return model_of(partial(update, rho=rho), g, eta)
+
+    def sgd_sde(g: Oracle, eta: float, rho: float) -> SDE:
+        return mc23.sgd_sde(g, eta=eta)
+
+    def as_printed(g: Oracle, eta: float, rho: float) -> SDE:
+        if update not in _PRINTED:
+            raise ValueError(f"model as-printed exists for usam and sam, not for {update.__name__}.")
+        return _PRINTED[update](g, eta=eta, rho=rho)
+
+    def drift_only(g: Oracle, eta: float, rho: float) -> SDE:
+        return without_noise(theory(g, eta, rho))
+
+    def ode(g: Oracle, eta: float, rho: float) -> SDE:
+        full_batch = modified_equation(partial(update, rho=rho), ExactOracle(g.mean), eta)
+        return without_noise(full_batch, like=theory(g, eta, rho))
+
+    def modified(g: Oracle, eta: float, rho: float) -> SDE:
+        return modified_equation(partial(update, rho=rho), g, eta)
+
+    def modified_2(g: Oracle, eta: float, rho: float) -> SDE:
+        return modified_equation(partial(update, rho=rho), g, eta, order=2)
+
+    return {
+        "theory": theory, "sgd": sgd_sde, "as-printed": as_printed, "drift-only": drift_only, "ode": ode,
+        "modified": modified, "modified-2": modified_2,
+    }[name]  # fmt: skip
+
+
+def document(answer: Answer) -> dict[str, Any]:
+    """Everything as plain values."""
+    orders = answer.orders
+    rows = [
+        {
+            "observable": name, "eta": float(eta), "chain": float(o.chain.value[i]), "sde": float(o.sde.value[i]),
+            "error": float(o.errors.value[i]), "stderr": float(o.errors.stderr[i]), "n": int(o.errors.n[i]),
+            "sup": o.sup_errors[i].tolist(),
+        }
+        for name, o in orders.items() for i, eta in enumerate(orders.etas)
+    ]  # fmt: skip
+    conclusions = {
+        name: {
+            "conclusion": o.conclusion, "reason": o.order.reason, "needed n": o.order.needed,
+            "slope": [float(o.slope.value), float(o.slope.stderr)],
+            "half-order share": [float(o.order.share.value), float(o.order.share.stderr)],
+        }
+        for name, o in orders.items()
+    }  # fmt: skip
+    found = {"schema": 2, "model": orders.model, "conclusions": conclusions, "rows": rows}
+    if (S := answer.fluctuations) is not None:
+        found["fluctuations"] = {
+            "conclusion": S.conclusion, "reason": S.reason, "eta": S.etas.tolist(),
+            "S": np.asarray(S.errors.value).tolist(), "accuracy": np.asarray(S.errors.stderr).tolist(),
+        }  # fmt: skip
+    return found | {
+        "predicted": {
+            name: {"half": c.half, "e1": c.e1, "e1 with noise": c.e1_with_noise} for name, c in answer.predicted.items()
+        }
+    }
+
+
+def text(answer: Answer) -> str:
+    """A table for the eye, and the conclusion of each observable."""
+    orders = answer.orders
+    lines = [f"optimizer against {orders.model}"]
+    for name, o in orders.items():
+        lines += ["", f"{name:<10}{'eta':>10}{'E chain':>14}{'E SDE':>14}   error"]
+        for i, eta in enumerate(orders.etas):
+            error = f"{o.errors.value[i]:+.4e} ± {o.errors.stderr[i]:.1e}"
+            lines.append(f"{'':<10}{eta:>10.5g}{o.chain.value[i]:>14.7g}{o.sde.value[i]:>14.7g}   {error}")
+        lines.append(f"  {o}")
+        if o.order.needed:
+            lines.append(f"  about n = {o.order.needed:,} would settle it")
+        if name in answer.predicted:
+            c = answer.predicted[name]
+            right = c.drift_is_right
+            says = (
+                f"{c.e1:.4g} eta, with the right noise {c.e1_with_noise:.4g} eta"
+                if right
+                else (f"{c.half:.4g} √eta, a wrong drift")
+            )
+            lines.append(
+                f"  predicted: {says}" + (f"; fitted b = {float(o.order.constant.value):.4g}" if right else "")
+            )
+    if answer.fluctuations is None:
+        blind = "Order 1 speaks of the drift only: any diffusion of size O(eta) passes, even none."
+        return "\n".join(lines if answer.predicted else [*lines, "", blind])
+    drift_is_right = all(o.conclusion.startswith("order 1") and "/" not in o.conclusion for o in orders.values())
+    return "\n".join([*lines, "", *_of_the_diffusion(answer.fluctuations, drift_is_right, answer.rho_power)])
+
+
+def _of_the_diffusion(S: Order, drift_is_right: bool, rho_power: float) -> list[str]:
+    seen = "its rho-term included" if rho_power < 1 else "its rho-term is too small to be seen with this rho"
+    says = {
+        "order 1": f"the diffusion is right, {seen}",
+        "order 1/2": "the rho-term of the diffusion is missing or wrong",
+        "below order 1/2": "the diffusion is wrong",
+        "does not converge": "the diffusion is wrong or missing",
+    }.get(S.conclusion, "nothing can be said of the diffusion")
+    if S.conclusion == "no error":
+        says = "neither side has any noise, or both have the same"
+    if S.conclusion in ("order 1/2", "below order 1/2", "does not converge") and not drift_is_right:
+        says = "the covariance is wrong, by the diffusion or by a wrong drift"
+    values = "  ".join(f"{v:.3g}" for v in np.asarray(S.errors.value))
+    return [f"max |Cov x − Cov X|/eta: {values}", f"  {S.conclusion}: {says} ({S.reason})"]

@@ -1,0 +1,55 @@
+"""A step with named scalars: what sliders move without tracing again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...dynamics.kernels import Kernel
+from ..streams import Streams
+from .checks import compare_with, points_around
+from .members import Form
+from .programs import Program
+from .trace import trace
+
+__all__ = ["named_step"]
+
+_SCALES = (1.0, 0.7, 1.2)  # at which the list is compared with the kernel of those numbers
+
+
+def named_step(factory: Callable[..., Kernel], scalars: Mapping[str, float], x0: Tensor) -> Program:
+    """The list of ``factory(**scalars).step`` whose first inputs are the scalars, in order; then state and noise.
+
+    Parameters
+    ----------
+    factory : ``(eta, rho, ..) -> Kernel``; it is called with 0-dim tensors, and with floats to check the list
+    scalars : names and typical values; the list is compared with the kernel there and at 0.7 and 1.2 times them
+
+    Raises
+    ------
+    NotTraceable
+        As ``model_of``, and where a scalar's number was taken out of its tensor.
+    """
+    kernel, rows = factory(**scalars), points_around(x0)
+    form, z = Form.of(kernel, rows), kernel.noise.draw(Streams(seed=0, first=0, count=len(rows)).bits, x0.dtype)
+    parts = z if isinstance(z, tuple) else (z,)
+    count = len(scalars)
+
+    def step(*numbers: Tensor) -> list[Tensor]:
+        chosen = factory(**dict(zip(scalars, numbers[:count], strict=True)))
+        return form.step(chosen.step, numbers[count:], isinstance(z, tuple))
+
+    what = f"step of {kernel.name} with {', '.join(scalars)}"
+    typical = [torch.tensor(float(v), dtype=x0.dtype) for v in scalars.values()]
+    leaves = form.take(kernel.init(rows))
+    program = trace(step, [*typical, *(t[0].clone() for t in (*leaves, *parts))], what)
+    for scale in _SCALES:
+        values: dict[str, Any] = {name: scale * float(v) for name, v in scalars.items()}
+        columns = [torch.full((len(rows) - 1,), v, dtype=x0.dtype) for v in values.values()]
+        rest = [t[1:] for t in (*leaves, *parts)]
+        expected = form.step(factory(**values).step, [t.clone() for t in rest], isinstance(z, tuple))
+        compare_with(program, (*columns, *rest), expected, what)
+    return program

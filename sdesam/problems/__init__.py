@@ -1,0 +1,1 @@
+"""What is optimized, and what is random in it: landscapes, noise, oracles, observables, their calculus."""

@@ -1,0 +1,1 @@
+"""Many settings, kept in a store that survives whatever ends a run."""

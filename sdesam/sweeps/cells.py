@@ -1,0 +1,232 @@
+"""The cells a command line can sweep: means of an ensemble, and exit times."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import warnings
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..arguments import require_count, require_positive, set_fields
+from ..engine.ensembles import DivergenceWarning, simulate
+from ..engine.exits import ExitTimes, first_exit
+from ..engine.probe import probe_kernel
+from ..engine.statistics import Estimate, Moments
+from ..problems.observables import Observable, coordinate, squared_norm
+from ..setting import MODEL, SIDES, Setting, fingerprint
+from ..user_code.failures import guarded
+from .touchstones import Touchstone, touchstone_of
+
+__all__ = ["CELLS", "Ensemble", "Escape", "Row", "cell_of", "observable_named", "rows_of"]
+
+_COORDINATE = re.compile(r"x\[(\d+)\]")
+_MOST_COORDINATES = 4
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Simulated(Setting):
+    """One side of a setting, and what its names stand for: part of the cell, so that an edited file is another cell."""
+
+    side: str = SIDES[0]
+    steps: int = 100
+    landscape_is: str = ""
+    method_is: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.side not in SIDES:
+            raise ValueError(f"side must be one of {', '.join(SIDES)}, got {self.side!r}.")
+        set_fields(self, steps=require_count("steps", self.steps, least=1, why="a run needs a step"))
+        for name in ("landscape", "method"):
+            reference = getattr(self, name)
+            if not getattr(self, f"{name}_is") and (name == "landscape" or ".py:" in reference):
+                object.__setattr__(self, f"{name}_is", fingerprint(reference))
+
+    @property
+    def work(self) -> float:
+        """Kernel steps of a replicate."""
+        return float(self.steps * (self.substeps if self.side == MODEL else 1))
+
+    @property
+    def like(self) -> tuple:
+        """What a step costs depends on these."""
+        return (type(self).__name__, self.landscape, self.method, self.side, self.batch_size, self.dtype, self.x0)
+
+    def check(self) -> None:
+        """Raise ``ValueError`` unless the cell can start and its functions pass the probe."""
+        self._require_same_names()
+        with guarded():
+            start, kernel = self.start(), self.kernel(self.side)
+            kernel.init(start[None])
+            probe_kernel(kernel, start)
+
+    def touchstone(self) -> Touchstone | None:
+        """What the user's functions give at fixed points, for a store to compare."""
+        return touchstone_of(self)
+
+    def _require_same_names(self) -> None:
+        for name in ("landscape", "method"):
+            recorded = getattr(self, f"{name}_is")
+            if recorded and fingerprint(getattr(self, name)) != recorded:
+                raise ValueError(f"{name} {getattr(self, name)!r} changed since this cell was made: start a new sweep.")
+
+
+@dataclass(frozen=True)
+class Ensemble(_Simulated):
+    """Means of observables at ``saves`` equally spaced steps; ``observables`` are "f", "x[i]" and "|x|^2"."""
+
+    saves: int = 10
+    observables: tuple[str, ...] = ()
+    sums: ClassVar[type] = Moments
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_fields(self, saves=require_count("saves", self.saves, least=1, why="it is the number of saved steps"))
+        if self.steps % self.saves:
+            raise ValueError(f"saves must divide steps = {self.steps}: the last step is saved, got {self.saves}.")
+        object.__setattr__(self, "observables", tuple(self.observables))
+        for name in self.observables:
+            observable_named(name, lambda x: x[..., 0])
+
+    @property
+    def like(self) -> tuple:
+        """And on what is observed."""
+        return (*super().like, self.observables)
+
+    def check(self) -> None:
+        """Also that the coordinates exist."""
+        super().check()
+        for name in self.observables:
+            match = _COORDINATE.fullmatch(name)
+            if match and int(match[1]) >= len(self.start()):
+                raise ValueError(f"observable {name!r} must be a coordinate below d = {len(self.start())}.")
+
+    def compute(self, replicates: range) -> Moments:
+        """Moments over these replicates; diverged ones are counted in them."""
+        self._require_same_names()
+        start, f = self.start(), self.scene.landscape
+        names = self.observables or ("f", *(f"x[{i}]" for i in range(min(len(start), _MOST_COORDINATES))))
+        with warnings.catch_warnings(), guarded():
+            warnings.simplefilter("ignore", DivergenceWarning)
+            return simulate(
+                self.kernel(self.side), start, steps=self.steps, observables={n: observable_named(n, f) for n in names},
+                n=replicates.stop, seed=self.seed, save_every=self.steps // self.saves, replicates=replicates,
+                engine="eager",  # a chunk does not know the run's n, and a store must not mix engines
+            )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Escape(_Simulated):
+    """Exit times from |x| < exit_at, or from |x[axis]| < exit_at where an axis is given."""
+
+    exit_at: float | int = 1.0
+    axis: int | None = None
+    sums: ClassVar[type] = ExitTimes
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_fields(self, exit_at=require_positive("exit_at", self.exit_at, "it is the distance of the exit"))
+        if self.axis is not None:
+            set_fields(self, axis=require_count("axis", self.axis, least=0, why="it is a coordinate's index"))
+
+    @property
+    def like(self) -> tuple:
+        """And on what is watched."""
+        return (*super().like, self.axis)
+
+    def check(self) -> None:
+        """Also that the axis exists."""
+        super().check()
+        if self.axis is not None and self.axis >= len(self.start()):
+            raise ValueError(f"axis must be < {len(self.start())}, the dimension, got {self.axis}.")
+
+    def compute(self, replicates: range) -> ExitTimes:
+        """Exit times over these replicates."""
+        self.check()
+        start = self.start()
+        with guarded():
+            return first_exit(
+                self.kernel(self.side), start, self.inside, max_steps=self.steps, n=replicates.stop, seed=self.seed,
+                replicates=replicates, engine="eager",
+            )  # fmt: skip
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Whether a point has not left."""
+        distance = torch.linalg.vector_norm(x, dim=-1) if self.axis is None else x[..., self.axis].abs()
+        return distance < self.exit_at
+
+
+CELLS = {kind.__name__: kind for kind in (Ensemble, Escape)}
+
+
+def cell_of(text: str) -> Ensemble | Escape:
+    """The cell of a canonical text; raises ``ValueError`` for a kind this command line does not know."""
+    document: dict[str, Any] = json.loads(text)
+    kind = CELLS.get(document.pop("cell"))
+    if kind is None or document.pop("schema") is None:
+        raise ValueError("the store holds cells of a program of your own: collect them with Store.total.")
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
+    return kind(**values)
+
+
+def observable_named(name: str, f: Observable) -> Observable:
+    """The observable "f", "x[i]" or "|x|^2"; raises ``ValueError`` for another name."""
+    if name == "f":
+        return f
+    if name == "|x|^2":
+        return squared_norm
+    if match := _COORDINATE.fullmatch(name):
+        return coordinate(int(match[1]))
+    raise ValueError(f"observables must be 'f', 'x[0]', 'x[1]', .. or '|x|^2', got {name!r}.")
+
+
+# ----------------------------------------------------------------- tables
+def rows_of(cell: Ensemble | Escape, sums: Any) -> list[Row]:
+    """The cell's results in long form: one row an observable and saved step, each value with its standard error."""
+    settings = {entry.name: getattr(cell, entry.name) for entry in fields(cell)}
+    settings = {k: " ".join(map(str, v)) if isinstance(v, tuple) else v for k, v in settings.items()}
+    found = _moment_rows(sums) if isinstance(sums, Moments) else _exit_rows(sums)
+    return [{"kind": type(cell).__name__, **settings, **row} for row in found]
+
+
+def _moment_rows(moments: Moments) -> list[Row]:
+    found = []
+    for name in moments.names:
+        e = moments.estimate(name)
+        for i, k in enumerate(moments.steps):
+            found.append(_row(name, int(k), float(moments.times[i]), e[i], int(moments.nonfinite[i])))
+    return found
+
+
+def _exit_rows(exits: ExitTimes) -> list[Row]:
+    last, end = len(exits.counts) - 1, float(exits.times[-1])
+    median, low, high = exits.median()
+    rows = [
+        _row("escaped", last, end, exits.escaped(), exits.diverged),
+        _row("exit time, restricted mean", last, end, exits.restricted_mean(), exits.diverged),
+        _row("exit time, median", last, end, Estimate(median, float("nan"), exits.n, "Monte Carlo"), exits.diverged),
+    ]
+    rows[0] |= dict(zip(("low", "high"), _wilson(exits.n - exits.censored, exits.n), strict=True))
+    rows[-1] |= {"low": low, "high": high}
+    return rows
+
+
+def _wilson(k: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a fraction k/n: inside [0, 1], and not a point at 0 or n."""
+    z = 1.959963984540054
+    centre, half = k + z * z / 2, z * math.sqrt(k * (n - k) / n + z * z / 4)
+    return max(0.0, (centre - half) / (n + z * z)), min(1.0, (centre + half) / (n + z * z))
+
+
+def _row(name: str, step: int, time: float, e: Estimate, diverged: int) -> Row:
+    low, high = (float(v) for v in e.interval())
+    return {
+        "observable": name, "step": step, "time": time, "value": float(e.value), "stderr": float(e.stderr), "low": low,
+        "high": high, "n": int(e.n), "diverged": diverged, "heavy_tailed": bool(e.heavy_tailed),
+    }  # fmt: skip

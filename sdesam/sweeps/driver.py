@@ -1,0 +1,174 @@
+"""Sweeps: many cells, chunk by chunk, on any executor, into a store; what is there is not computed again.
+
+The driver alone writes.  At most two chunks per worker are in flight, each a node of units sized to about two seconds
+by what earlier chunks of its kind took.  Whatever the executor, the chunk sizes and the order of completion, the
+collected sums are the same bits: see ``folds``.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..engine.progress import reporting
+from ..processes import Pool, interruptible
+from .chunks import Chunk, Plan, gaps
+from .store import Cell, Store, Touchstone, canonical, key_of
+
+__all__ = ["SweepReport", "carry_out", "run_sweep"]
+
+_TRIES = 3
+
+
+@dataclass
+class SweepReport:
+    """What a sweep did.
+
+    Attributes
+    ----------
+    computed : chunks computed and saved now
+    cells : cells asked for;  complete : those with all their replicates when the sweep ended
+    failed : sentences, one per chunk that failed three times
+    interrupted : whether a signal ended it early
+    """
+
+    cells: int
+    computed: int = 0
+    complete: int = 0
+    failed: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+
+# ----------------------------------------------------------------- the driver
+def run_sweep(
+    cells: Sequence,
+    store: Store,
+    executor: Executor | None = None,
+    *,
+    n: int,
+    workers: int | None = None,
+    shard: tuple[int, int] = (0, 1),
+    progress: bool = False,
+) -> SweepReport:
+    """Compute what the store misses of n replicates (rounded up to whole units of 1,024) of every cell.
+
+    Parameters
+    ----------
+    cells : frozen dataclasses (see ``store.Cell``); a lazy sequence is indexed, not copied
+    executor : any ``concurrent.futures.Executor``; by default one process a core, spawned, one torch thread each.
+        A script that uses the default must guard its main code with ``if __name__ == "__main__"``
+    workers : processes of the default executor, or the executor's width where it does not tell
+    shard : (i, of): compute the i-th of equal shares only; the shares meet in one store
+
+    Returns
+    -------
+    SweepReport.  A chunk that fails is tried three times and then reported; the sweep goes on.  A worker that dies
+    takes nothing with it but time.  The first SIGINT or SIGTERM stops after the chunks in flight, the second at once.
+
+    Raises
+    ------
+    StoreFailed
+        When results cannot be written.
+    ValueError
+        For no cells, or a bad n or shard.
+    """
+    if executor is None and len(cells) and not _importable(cells[0]):
+        raise ValueError(
+            f"cells of {type(cells[0]).__name__} must be defined in a file that a new process can import: put them "
+            "into a module, or pass executor=Serial()."
+        )
+    return carry_out(Plan(cells, store.index(), n=n, shard=shard), store, executor, workers=workers, progress=progress)
+
+
+def _importable(cell: Cell) -> bool:
+    return type(cell).__module__ != "__main__" or hasattr(sys.modules["__main__"], "__file__")
+
+
+def carry_out(
+    plan: Plan, store: Store, executor: Executor | None, *, workers: int | None, progress: bool
+) -> SweepReport:
+    """Compute a plan's missing chunks; see ``run_sweep``."""
+    cells = plan.cells
+    report = SweepReport(cells=len(cells))
+    if plan.missing:
+        pool = Pool(executor, workers)
+        with pool, interruptible() as stop, reporting(progress, math.ceil(plan.work), "sweep") as advance:
+            _drive(plan, store, pool, stop, advance, report)
+            report.interrupted = stop.is_set()
+    whole = plan.is_whole and not (report.failed or report.interrupted)
+    report.complete = len(cells) if whole else _complete(cells, store, plan.units)
+    return report
+
+
+def _complete(cells: Sequence[Cell], store: Store, units: int) -> int:
+    index = store.index()
+    return sum(not any(gaps(0, units, index.get(key_of(canonical(cell)), ()))) for cell in cells)
+
+
+def _drive(
+    plan: Plan, store: Store, pool: Pool, stop: threading.Event, advance: Callable[[int], None], report: SweepReport
+) -> None:
+    """First every chunk, two per worker in flight; then those that failed, one at a time, so that blame is clear."""
+    again: list[tuple[Chunk, str]] = []
+    _flow(iter(plan), plan, store, pool, 2 * pool.width, stop, advance, report, again)
+    for _ in range(_TRIES - 1):
+        failed, again = again, []
+        for chunk, _why in failed:
+            if not stop.is_set():
+                _flow(iter([chunk]), plan, store, pool, 1, stop, advance, report, again)
+    report.failed += [f"{why} (units {c.first}..{c.first + c.count - 1} of {c.text})" for c, why in again]
+
+
+def _flow(
+    source: Iterator[Chunk],
+    plan: Plan,
+    store: Store,
+    pool: Pool,
+    window: int,
+    stop: threading.Event,
+    advance: Callable[[int], None],
+    report: SweepReport,
+    again: list[tuple[Chunk, str]],
+) -> None:
+    flying: dict[Future, Chunk] = {}
+    while True:
+        while len(flying) < window and not stop.is_set() and (chunk := next(source, None)) is not None:
+            flying[pool.submit(_compute, chunk.cell, chunk.replicates)] = chunk
+        if not flying:
+            return
+        done, _ = wait(flying, timeout=1.0, return_when=FIRST_COMPLETED)
+        for future in done:
+            chunk = flying.pop(future)
+            try:
+                sums, seconds, stone = future.result()
+            except Exception as error:
+                again.append((chunk, f"{type(error).__name__}: {error}"))
+                pool.renew_if_broken(error)
+                continue
+            pool.succeeded()
+            if stone is not None:
+                store.require_same(stone)
+            store.write(chunk.text, chunk.first, chunk.count, sums)
+            plan.measured(chunk, seconds)
+            report.computed += 1
+            advance(math.ceil(len(chunk.replicates) * chunk.cell.work))
+
+
+def _compute(cell: Cell, replicates: range) -> tuple[Any, float, Touchstone | None]:
+    """What a worker does: one torch thread, so that the bits do not depend on the machine."""
+    import torch
+
+    threads, began = torch.get_num_threads(), time.perf_counter()
+    torch.set_num_threads(1)
+    try:
+        sums, seconds = cell.compute(replicates), time.perf_counter() - began
+        touchstone = getattr(cell, "touchstone", None)
+        return sums, seconds, touchstone and touchstone()
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,1 @@
+"""Exact laws and functions, which approximations are tested against."""

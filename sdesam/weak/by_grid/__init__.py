@@ -1,0 +1,1 @@
+"""Weak errors without Monte Carlo: one step's expectation on a grid, backwards in time."""
