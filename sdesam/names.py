@@ -9,7 +9,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-__all__ = ["HOME", "MODULE_OF", "MOVED", "MovedModules"]
+__all__ = ["HOME", "METHODS", "MODULE_OF", "MOVED", "MovedModules"]
 
 HOME = {
     "dynamics.integrators": ["euler_maruyama", "heun", "small_noise_srk"],
@@ -49,6 +49,7 @@ HOME = {
     "weak.metrics": ["Comparison"],
     "weak.orders": ["weak_order", "weak_order_of"],
 }
+METHODS = ("sgd", "usam", "dnsam", "dnsam-full-numerator", "sam", "unified-sam")  # of the table, for help texts
 MODULE_OF = {name: module for module, names in HOME.items() for name in names}
 
 MOVED = {  # modules that were public under another name

@@ -13,18 +13,19 @@ import numpy as np
 
 from .engine.exits import ExitTimes
 from .engine.statistics import Estimate
+from .theory.methods import METHODS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = [
-    "COLOURS", "WIDTHS", "contours", "estimate_line", "new_figure", "save", "style", "survival_line",
+    "COLOURS", "OTHER", "WIDTHS", "contours", "estimate_line", "new_figure", "save", "style", "survival_line",
     "theory_line", "tint",
 ]  # fmt: skip
 
-# Okabe-Ito, readable by colour-blind eyes and in print
-COLOURS = {"SGD": "#000000", "SAM": "#D55E00", "USAM": "#0072B2", "DNSAM": "#009E73", "other": "#CC79A7"}
+OTHER = "#CC79A7"  # of what stands in no table
+COLOURS = {row.title: row.colour for row in METHODS.values()}
 WIDTHS = {"column": 3.25, "text": 5.5, "page": 6.75}  # inches
 _STYLE = Path(__file__).with_name("sdesam.mplstyle")
 _LINE = {
@@ -68,7 +69,7 @@ def estimate_line(
     **style,
 ) -> Axes:
     """An estimate over time with its ``level`` confidence band; the kind rules the line style."""
-    colour = COLOURS.get(method, COLOURS["other"])
+    colour = COLOURS.get(method, OTHER)
     low, high = estimate.interval(level)
     label = style.pop("label", f"{method} {kind}")
     line = {**_LINE[kind], "color": colour, "markevery": every, **style}
@@ -79,7 +80,7 @@ def estimate_line(
 
 def survival_line(ax: Axes, exits: ExitTimes, *, method: str, kind: str, level: float = 0.95, **style) -> Axes:
     """S(t) as a step function with its simultaneous band."""
-    colour = style.pop("color", COLOURS.get(method, COLOURS["other"]))
+    colour = style.pop("color", COLOURS.get(method, OTHER))
     low, high = exits.band(level)
     label = style.pop("label", f"{method} {kind}")
     ax.step(
@@ -97,7 +98,7 @@ def survival_line(ax: Axes, exits: ExitTimes, *, method: str, kind: str, level: 
 
 def theory_line(ax: Axes, t: np.ndarray, value: np.ndarray, *, method: str, label: str | None, **style) -> Axes:
     """An exact or predicted curve, dotted."""
-    colour = COLOURS.get(method, COLOURS["other"])
+    colour = COLOURS.get(method, OTHER)
     ax.plot(t, value, label=label, **{**_LINE["theory"], "color": colour, "zorder": 5, **style})
     return ax
 

@@ -6,6 +6,7 @@ import torch
 
 import sdesam as ss
 from sdesam.problems.datasets import tanh_network_data, teacher_student
+from sdesam.theory import methods
 
 H3 = torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.5, 0.5], [0.0, 0.5, 0.75]], dtype=torch.float64)
 SIGMA3 = torch.tensor([[0.5, 0.1, 0.0], [0.1, 0.3, -0.05], [0.0, -0.05, 0.2]], dtype=torch.float64)
@@ -74,14 +75,8 @@ LANDSCAPES = {
     "module": MODULE,
 }
 
-METHODS = {
-    "sgd": ss.sgd,
-    "usam": ss.usam,
-    "dnsam": ss.dnsam,
-    "dnsam_full_numerator": ss.dnsam_full_numerator,
-    "sam": ss.sam,
-    "unified_sam": partial(ss.unified_sam, lam=0.3),
-}
+METHODS = {name.replace("-", "_"): row.update for name, row in methods.METHODS.items()}
+METHODS["unified_sam"] = partial(ss.unified_sam, lam=0.3)
 
 
 def points(f, *shape, seed=0, dtype=torch.float64):

@@ -25,7 +25,7 @@ below 1 for every eigenvalue; right: far start, N(0, I). Where curves
 coincide, SAM covers the others. Grey: the saddle's loss 0 and the minimum. The landscape follows
 Lucchi et al. 2021 as in the paper (recalled, there perhaps in d = 400); all numbers are our choice.
 """
-METHODS = {"SGD": ss.sgd, "USAM": ss.usam, "DNSAM": ss.dnsam, "SAM": ss.sam}
+METHODS = mc23.UPDATES
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ vermilion. Solid: own SDE; dashed: SDE of SGD; at ρ ~ √η also, dotted, the o
 and with none (crosses). Deterministic quadrature, accuracy far below the markers. Grey: slopes 1 and 1/2. The paper
 compares ρ = η and √η on its tasks (recalled); landscape, start, noise and η are our choice.
 """
-METHODS = {"USAM": ss.usam, "SAM": ss.sam}
+METHODS = {name: mc23.UPDATES[name] for name in ("USAM", "SAM")}
 SCALINGS = {"η": (1.0, 1.0), "√η": (1.0, 0.5), "η^¼": (0.5, 0.25), "fixed": (0.3, 0.0)}  # rho = scale·eta^power
 TITLES = {"η": r"$\rho=\eta$", "√η": r"$\rho=\sqrt{\eta}$", "η^¼": r"$\rho=\eta^{1/4}/2$", "fixed": r"$\rho=0.3$"}
 

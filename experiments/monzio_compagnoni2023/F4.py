@@ -11,6 +11,7 @@ from sdesam.claims.devices import chosen
 from sdesam.claims.parts import Recall, packed, unpacked
 from sdesam.claims.verdicts import Verdict, judge, trusted
 from sdesam.plotting import COLOURS, estimate_line, new_figure
+from sdesam.theory import monzio_compagnoni2023 as mc23
 from sdesam.weak.comparison import beside
 from sdesam.weak.metrics import AGAIN, Comparison
 
@@ -25,7 +26,7 @@ pointwise (that of an SDE is the optimizer's and the difference's, added). Botto
 own SDE (solid) and of the SDE of SGD (dashed), on the same Brownian paths, relative to the loss; dotted grey: two runs of SAM on different
 noise. Tasks and starts as in F1 to F3; η = ρ² = σ = 0.01 (η and σ recalled); the horizon and n are our choice.
 """
-METHODS = {"SGD": ss.sgd, "USAM": ss.usam, "DNSAM": ss.dnsam, "SAM": ss.sam}
+METHODS = mc23.UPDATES
 MODELS = {"own": (1.0, 1.0), "SGD": (0.0, 1.0)}
 LEVEL = 0.999
 

@@ -27,7 +27,7 @@ losses, for SGD and USAM of the chain, exact; for SAM near the minimum, where it
 ρ² term; for DNSAM of the closure |∇f| ≈ constant. Spectrum of H = A Aᵀ/(2d), A Gaussian d x 2d, as in the authors' code
 (the law of the loss depends on the spectrum only); η, ρ, σ, start and horizon are our choice.
 """
-METHODS = {"USAM": ss.usam, "DNSAM": ss.dnsam, "SAM": ss.sam}
+METHODS = {name: mc23.UPDATES[name] for name in ("USAM", "DNSAM", "SAM")}
 
 
 @dataclass(frozen=True)

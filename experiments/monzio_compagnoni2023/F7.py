@@ -26,7 +26,7 @@ Algorithms lie above their SDEs by a factor of up to 1/(1 − ηk/2), k the rate
 curvature of a quadratic; here all of it is scaled, so that the laws of SAM and DNSAM are exact too. d, η, ρ, σ and the
 curvatures are our choice.
 """
-METHODS = {"SGD": ss.sgd, "USAM": ss.usam, "DNSAM": ss.dnsam, "SAM": ss.sam}
+METHODS = mc23.UPDATES
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ with ρ = 1.5. Right: mean of min(|x|², 4) under gradient noise, algorithms (so
 pointwise. DNSAM's full-batch path is SAM's; its SDE, singular at the saddle, is left out (see saddle). The saddle is the
 paper's; starts, η, ρ and σ are our choice.
 """
-METHODS = {"SGD": ss.sgd, "USAM": ss.usam, "DNSAM": ss.dnsam, "SAM": ss.sam}
+METHODS = mc23.UPDATES
 SADDLE = ss.Saddle((1.0, -1.0))
 STARTS = {"near": 0.02, "far": 0.5}
 CAP = 4.0

@@ -23,7 +23,7 @@ close to the origin, |W| ≈ ρ/10, little gradient noise. Middle: the same star
 far away, |W| ≈ 14ρ. Where curves coincide, SAM covers the others. The plateau is at d/2 = 10, the minimum at 7.5. Linear autoencoders after Kunin et al. 2019 are the
 paper's (recalled); sizes, starts, η, ρ, σ and horizon are our choice.
 """
-METHODS = {"SGD": ss.sgd, "USAM": ss.usam, "DNSAM": ss.dnsam, "SAM": ss.sam}
+METHODS = mc23.UPDATES
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ first-order forms, over ρ, on a rotated saddle with correlated noise (two-dimen
 to 0. Right: USAM's drift on minibatches (B = 1), component −ρ/2 ∇tr Σ present in the algorithm, absent where the ascent is
 full-batch. Problems, η, ρ and σ are our choice.
 """
-METHODS = {"SGD": ss.sgd, "USAM": ss.usam, "DNSAM": ss.dnsam, "SAM": ss.sam}
+METHODS = mc23.UPDATES
 BOWL = ss.Quadratic([[2.0, 0.5], [0.5, 1.0]])
 SADDLE = ss.Rotated(ss.Saddle((1.5, -1.0)), ss.rotation(0.9))
 FACTOR = [[0.6, 0.0], [0.5, 0.3]]

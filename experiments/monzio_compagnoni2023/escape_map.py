@@ -26,7 +26,7 @@ unstable axis equals T, from its one-dimensional integral. Dashed: thresholds of
 """
 MU = 1.0
 SADDLE = ss.Saddle((1.0, -MU))
-METHODS = {"USAM": ss.usam, "SAM": ss.sam, "DNSAM": ss.dnsam}
+METHODS = {name: mc23.UPDATES[name] for name in ("USAM", "SAM", "DNSAM")}
 SIDES = ("algorithm", "SDE")
 
 

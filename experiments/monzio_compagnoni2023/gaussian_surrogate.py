@@ -14,6 +14,7 @@ from sdesam.claims.verdicts import SIGMAS, Verdict, judge, trusted
 from sdesam.engine.streams import derived
 from sdesam.plotting import new_figure
 from sdesam.problems.datasets import tanh_network_data
+from sdesam.theory import monzio_compagnoni2023 as mc23
 from sdesam.theory.exact.affine_noise import kernel_moments
 
 ID = "gaussian_surrogate"
@@ -49,7 +50,7 @@ def frozen_usam(g, x, z, *, rho):
 
 
 USAMS = {"frozen": frozen_usam, "anew": ss.usam}
-METHODS = {"SGD": ss.sgd, "SAM": ss.sam}
+METHODS = {name: mc23.UPDATES[name] for name in ("SGD", "SAM")}
 KINDS = ("minibatch", "Gaussian")
 
 

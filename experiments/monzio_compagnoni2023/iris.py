@@ -26,7 +26,7 @@ two radii. Bottom: distance of each optimizer's mean loss from that of its own S
 hidden layer on Iris) and Gaussian gradient noise as in the paper; width 4, standardised features, cross-entropy,
 start, eta, rho, sigma and horizon are our choice.
 """
-METHODS = {"SGD": ss.sgd, "USAM": ss.usam, "DNSAM": ss.dnsam, "SAM": ss.sam}
+METHODS = mc23.UPDATES
 
 
 @dataclass(frozen=True)

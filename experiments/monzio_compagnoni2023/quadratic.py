@@ -27,7 +27,7 @@ stationary formulas (dotted). Right: distance of each optimizer's mean loss from
 the SDE of SGD (dashed), all driven by the same Brownian paths. Bands: 95 % pointwise. The curvature, H = A Aᵀ/(2d) with a Gaussian d x 2d matrix A, and the
 start N(0, I) follow the authors' code; eta, rho, sigma, horizon and the random seed are our choice.
 """
-METHODS = {"SGD": ss.sgd, "USAM": ss.usam, "DNSAM": ss.dnsam, "SAM": ss.sam}
+METHODS = mc23.UPDATES
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ Middle: mean of u for each optimizer (solid, markers) and its SDE (dashed) at rh
 means, for each optimizer against its own SDE (solid) and against the SDE of SGD (dashed). Bands: 95 % pointwise. The
 network is Example 4.1 of Zhou et al.; start, noise and eta are our choice.
 """
-METHODS = {"SGD": ss.sgd, "USAM": ss.usam, "DNSAM": ss.dnsam, "SAM": ss.sam}
+METHODS = mc23.UPDATES
 REFERRED = ("SGD", "USAM", "SAM")  # whose weak errors are computed a second time, without Monte Carlo
 
 

@@ -95,15 +95,18 @@ def _closure(
 ) -> list[str]:
     """As ``closure``; files in ``without`` are passed over, and those in ``leaves`` lead nowhere."""
     found: set[str] = set()
+    looks: set[str] = set()  # the table of methods has their colours
     waiting = [name for names in _imported(tree, (_BESIDE,)) for name in _files_of(names, files)]
     while waiting:
         name = waiting.pop()
         if name in found or name in without:
             continue
         found.add(name)
-        imports = () if name in leaves else _said_by(name, files)[1]
-        waiting += [n for names in imports for n in _files_of(names, files)]
-    return sorted(found)
+        if name in leaves:
+            looks |= {n for n in files if n.startswith("theory/") and n.endswith("methods.py")}
+            continue
+        waiting += [n for names in _said_by(name, files)[1] for n in _files_of(names, files)]
+    return sorted(found | looks)
 
 
 @cache

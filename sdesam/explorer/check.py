@@ -130,7 +130,7 @@ def kernels_of(library: Library, state: State) -> dict[str, Kernel]:
     f = library.families[state.landscape].landscape(**state.parameters)
     g: Oracle = GaussianOracle(f, state.sigma, dim=2) if state.sigma else ExactOracle(f)
     method = library.methods[state.method]
-    update = method.update if method.update is sgd else partial(method.update, rho=state.rho)
+    update = method.row.update if method.row.update is sgd else partial(method.row.update, rho=state.rho)
     integrator = small_noise_srk if state.integrator == "srk" else euler_maruyama
     h = state.eta / state.substeps
     return {

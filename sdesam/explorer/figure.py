@@ -12,9 +12,10 @@ from ..dynamics.kernels import Kernel
 from ..engine.choice import fused_or_reason
 from ..engine.ensembles import Cloud, prepare, trajectories
 from ..engine.llvm.cpu import Fused, fused_values
-from ..plotting import COLOURS, contours, new_figure, style
+from ..plotting import COLOURS, OTHER, contours, new_figure, style
 from ..problems.observables import coordinate
 from ..setting import ALGORITHM, MODEL
+from ..theory.methods import METHODS
 from .check import Curves, curves, seed_of, stopped_kernels
 from .critical import critical_points
 from .library import Library
@@ -54,7 +55,7 @@ def render_state(library: Library, state: State, output: Path, *, n: int) -> Non
 
 
 def _colour(state: State, side: str) -> str:
-    return COLOURS.get(state.method.upper(), COLOURS["other"]) if side == ALGORITHM else "0.35"
+    return COLOURS.get(_title(state.method), OTHER) if side == ALGORITHM else "0.35"
 
 
 def _map(ax: Axes, library: Library, state: State, side: str) -> None:
@@ -92,10 +93,14 @@ def _curve(ax: Axes, found: Curves, what: str, label: str) -> None:
     ax.set(xlabel=r"time $t=k\eta$", ylabel=label)
 
 
+def _title(method: str) -> str:
+    return METHODS[method].title if method in METHODS else method
+
+
 def _method(state: State) -> str:
     if state.switched_after is None:
-        return state.method.upper()
-    return f"{state.method.upper()}, from $t={state.switch_at:g}$ {state.switch_to.upper()}"
+        return _title(state.method)
+    return f"{_title(state.method)}, from $t={state.switch_at:g}$ {_title(state.switch_to)}"
 
 
 def _legend(ax: Axes, state: State, n: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from ..arguments import nearest
 from ..problems.catalogue import load_function
 from .families import FAMILIES, Family, family_named, family_of, own_name
-from .methods import METHODS, Method, method_of
+from .methods import METHODS, ShownMethod, method_of
 from .presets import PRESETS
 from .science import Science, science_of
 from .state import State
@@ -29,7 +29,7 @@ class Library:
     """
 
     families: Mapping[str, Family]
-    methods: Mapping[str, Method]
+    methods: Mapping[str, ShownMethod]
     _known: dict[tuple[str, str], Science] = field(default_factory=dict, repr=False, compare=False)
     _lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -69,7 +69,7 @@ class Library:
             raise ValueError(f"model {state.model!r} does not exist for {state.method}: it is SAM's.")
         return state.on(self.families[state.landscape])
 
-    def _with_kin(self, method: str) -> list[Method]:
+    def _with_kin(self, method: str) -> list[ShownMethod]:
         names = ("sgd", method, self.methods[method].noiseless)
         return list({name: self.methods[name] for name in names}.values())
 
@@ -123,9 +123,9 @@ def _family(landscape: str | Callable[..., Any]) -> Family:
     return family_of(landscape, getattr(landscape, "__name__", type(landscape).__name__))
 
 
-def _method(update: str | Callable[..., Any]) -> Method:
+def _method(update: str | Callable[..., Any]) -> ShownMethod:
     if not isinstance(update, str):
-        known = next((m for m in METHODS.values() if m.update is update), None)
+        known = next((m for m in METHODS.values() if m.row.update is update), None)
         code = getattr(update, "__name__", "update")
         return known or method_of(update, own_name(update, METHODS, "update"), code, "")
     if ".py:" in update:

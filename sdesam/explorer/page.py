@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import __version__
 from .families import FAMILIES, Family
-from .methods import METHODS, Method
+from .methods import METHODS, ShownMethod
 from .presets import PRESETS, Preset
 from .science import Science
 from .state import CHOICES, RANGES, State
@@ -50,7 +50,7 @@ def style_text() -> str:
 
 
 def config_of(
-    state: State, families: Mapping[str, Family] = FAMILIES, methods: Mapping[str, Method] = METHODS,
+    state: State, families: Mapping[str, Family] = FAMILIES, methods: Mapping[str, ShownMethod] = METHODS,
     presets: Sequence[Preset] = PRESETS,
 ) -> dict[str, Any]:  # fmt: skip
     """What the page knows at start: the state, bounds, landscapes, methods and stories."""
@@ -61,6 +61,7 @@ def config_of(
         "schema": schema,
         "state": state.document(),
         "methods": list(methods),
+        "titles": {name: method.row.title for name, method in methods.items()},
         "landscapes": {name: _about(family) for name, family in families.items()},
         "sources": {"landscape": _sources(families), "method": _sources(methods)},
         "presets": [preset.document() for preset in presets],
@@ -68,7 +69,7 @@ def config_of(
     }
 
 
-def _sources(things: Mapping[str, Family] | Mapping[str, Method]) -> dict[str, str]:
+def _sources(things: Mapping[str, Family] | Mapping[str, ShownMethod]) -> dict[str, str]:
     """Where what the user brought can be loaded from, by name."""
     return {name: thing.source for name, thing in things.items() if thing.source is not None}
 

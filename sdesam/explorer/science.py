@@ -19,9 +19,10 @@ from ..engine.tracing.checks import points_around
 from ..engine.tracing.named import named_step
 from ..engine.tracing.programs import Program
 from ..problems.oracles import GaussianOracle
+from ..theory.method import Model
 from .families import Family
 from .formulas import FORMULAS, landscape_functions, observables
-from .methods import Method, Model
+from .methods import ShownMethod
 from .tracing import named_function
 
 __all__ = ["INTEGRATORS", "NUMBERS", "Printed", "Science", "ascent_point", "science_of"]
@@ -89,7 +90,7 @@ class Science:
         return printed_loop(printed.program, numbers, loads, targets, pool, _LOOP, "on[i]")
 
 
-def science_of(family: Family, methods: Sequence[Method]) -> Science:
+def science_of(family: Family, methods: Sequence[ShownMethod]) -> Science:
     """Trace everything about a landscape and these methods; SGD's SDE is always among them.
 
     Raises
@@ -121,7 +122,7 @@ def science_of(family: Family, methods: Sequence[Method]) -> Science:
     facts = {
         "parameters": {k: [s.default, s.low, s.high] for k, s in family.parameters.items()},
         "start": family.start, "view": family.view, "code": family.code,
-        "noiseless": {m.name: m.noiseless for m in methods}, "formulas": {m.name: m.formulas for m in methods},
+        "noiseless": {m.name: m.noiseless for m in methods}, "formulas": {m.name: m.row.formulas for m in methods},
         "updates": {m.name: m.code for m in methods}, "orders": {m.name: m.order for m in methods},
     }  # fmt: skip
     return Science(family.name, tuple(scalars), lists, noise, models, facts)
@@ -134,9 +135,9 @@ def _oracle(family: Family, numbers: Mapping[str, Any]) -> GaussianOracle:
     return GaussianOracle(f, numbers["sigma"], dim=2)
 
 
-def _algorithm(family: Family, method: Method) -> Callable[..., Any]:
+def _algorithm(family: Family, method: ShownMethod) -> Callable[..., Any]:
     def factory(**v: Any) -> Any:
-        return optimizer(partial(method.update, rho=v["rho"]), _oracle(family, v), v["eta"])
+        return optimizer(partial(method.row.update, rho=v["rho"]), _oracle(family, v), v["eta"])
 
     return factory
 
@@ -175,9 +176,9 @@ def _formulas(names: tuple[str, ...]) -> dict[str, Printed]:
     return {name: Printed(program, "function") for name, program in found.items()}
 
 
-def _ascent(family: Family, method: Method, scalars: Mapping[str, float], start: Tensor) -> Program:
+def _ascent(family: Family, method: ShownMethod, scalars: Mapping[str, float], start: Tensor) -> Program:
     def ascent(v: Mapping[str, Tensor], x: Tensor) -> list[Tensor]:
-        point = ascent_point(method.update, _oracle(family, v), x[..., :2], x[..., 2:], v["rho"])
+        point = ascent_point(method.row.update, _oracle(family, v), x[..., :2], x[..., 2:], v["rho"])
         return [point[..., 0] + 0.0, point[..., 1] + 0.0]
 
     rows = points_around(start)

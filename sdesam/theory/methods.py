@@ -1,8 +1,13 @@
-"""Methods: the names a command line may use for update fields, and the SDE of each."""
+"""The table of methods, collected from the papers: nothing else lists them.
+
+A new paper brings its rows in ``<paper>/methods.py`` and one line in ``PAPERS``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -10,31 +15,27 @@ from torch import Tensor
 from ..arguments import nearest
 from ..dynamics.kernels import unwrap
 from ..dynamics.sde import SDE
-from ..dynamics.updates import dnsam, dnsam_full_numerator, sam, sgd, unified_sam, usam
+from ..dynamics.updates import unified_sam
 from ..problems.calculus import Scalar
 from ..problems.catalogue import load_function
 from ..problems.oracles import Oracle
-from . import monzio_compagnoni2023 as mc23
+from .method import Method
+from .monzio_compagnoni2023 import methods as monzio_compagnoni2023
 from .one_step import modified_equation
 
-__all__ = ["METHODS", "find_method", "model_of"]
+__all__ = ["METHODS", "find_method", "model_of", "row_of"]
 
-METHODS: dict[str, Callable] = {
-    "sgd": sgd,
-    "usam": usam,
-    "dnsam": dnsam,
-    "dnsam-full-numerator": dnsam_full_numerator,
-    "sam": sam,
-    "unified-sam": unified_sam,
-}
+PAPERS = (monzio_compagnoni2023,)
+_WITHOUT_A_PAPER = (Method("unified-sam", unified_sam, title="Unified SAM"),)
+_ROWS = (*(row for paper in PAPERS for row in paper.METHODS), *_WITHOUT_A_PAPER)
+METHODS: Mapping[str, Method] = MappingProxyType({row.name: row for row in _ROWS})
+_BY_UPDATE = {row.update: row for row in _ROWS}
 
-_MODELS = {
-    sgd: mc23.sgd_sde,
-    usam: mc23.usam_sde,
-    dnsam: mc23.dnsam_sde,
-    dnsam_full_numerator: mc23.dnsam_full_numerator_sde,
-    sam: mc23.sam_sde,
-}
+
+def row_of(update: Callable[..., Tensor]) -> Method | None:
+    """The row of an update field, seen through ``functools.partial``; None for one without."""
+    field = unwrap(update)[0]
+    return field if isinstance(field, Method) else _BY_UPDATE.get(field)
 
 
 def model_of(update: Callable[..., Tensor], g: Oracle, eta: Scalar, *, nodes: tuple[Any, Tensor] | None = None) -> SDE:
@@ -47,18 +48,21 @@ def model_of(update: Callable[..., Tensor], g: Oracle, eta: Scalar, *, nodes: tu
     ValueError
         When the paper's form does not cover the oracle.
     """
-    field, bound = unwrap(update)
-    if field in _MODELS:
-        if field is not sgd and "rho" not in bound:
-            raise ValueError(f"update {field.__name__} needs rho: pass functools.partial({field.__name__}, rho=...).")
-        return _MODELS[field](g, eta=eta, rho=bound.get("rho", 0.0), nodes=nodes)
-    return modified_equation(update, g, eta, nodes=nodes)
+    row = row_of(update)
+    if row is None or row.sde is None:
+        return modified_equation(update, g, eta, nodes=nodes)
+    bound = unwrap(update)[1]
+    if "rho" not in bound and inspect.signature(row.update).parameters["rho"].default is inspect.Parameter.empty:
+        name = getattr(row.update, "__name__", row.name)
+        raise ValueError(f"update {name} needs rho: pass functools.partial({name}, rho=...).")
+    rule = {} if nodes is None else {"nodes": nodes}
+    return row.sde(g, eta=eta, rho=bound.get("rho", 0.0), **rule)
 
 
-def find_method(name: str) -> Callable:
-    """A catalogued update field, or the user's ``file.py:function`` with signature (g, x, z, *, rho)."""
+def find_method(name: str) -> Callable[..., Tensor]:
+    """A catalogued update field, or the user's ``file.py:name``: a function (g, x, z, *, rho), or a ``Method``."""
     if ".py:" in name:
         return load_function(name)
     if name not in METHODS:
         raise ValueError(f"method {name!r} is unknown: {nearest(name, METHODS)} Or give file.py:function.")
-    return METHODS[name]
+    return METHODS[name].update

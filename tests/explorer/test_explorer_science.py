@@ -20,8 +20,9 @@ from sdesam.explorer.methods import METHODS
 from sdesam.explorer.page import module_text
 from sdesam.explorer.science import NUMBERS, Printed, Science, ascent_point, science_of
 from sdesam.theory import monzio_compagnoni2023 as mc23
-from sdesam.theory.exact.planar import planar_modified_equation, planar_sam_sde_as_printed
+from sdesam.theory.exact.planar import planar_modified_equation
 from sdesam.theory.monzio_compagnoni2023 import at_run_time as formulas
+from sdesam.theory.monzio_compagnoni2023.planar import planar_sam_sde_as_printed
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="no Node.js")
 STEPS, ROWS = 200, 2

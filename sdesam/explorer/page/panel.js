@@ -8,7 +8,6 @@ import { isBox, warningsOf } from "./state.js";
 import { followTheme } from "./theme.js";
 
 const CONSISTENT = 4; // standard errors
-const NAMES = { sgd: "SGD", sam: "SAM", usam: "USAM", dnsam: "DNSAM", "dnsam-full-numerator": "DNSAM, full numerator", "unified-sam": "Unified SAM" };
 const MODELS = { theory: "its SDE", "as-printed": "SDE, printed covariance", sgd: "SGD’s SDE" };
 const QUANTITIES = { distance: "distance", sharpness: "sharpness", "x[0]": "x[0]", "x[1]": "x[1]" };
 const EDGES = ["left", "right", "bottom", "top"];
@@ -70,7 +69,7 @@ export class Panel extends Outlet {
     const names = Object.keys(config.landscapes), methods = screen.host.load ? config.methods : config.methods.filter((m) => config.sciences.some((s) => s.landscape === state.landscape && s.models[m]));
     this.shown = {
       landscape: choice({ text: "Landscape", options: (screen.host.load ? names : [...new Set(config.sciences.map((s) => s.landscape))]).map((n) => [n, n]), value: state.landscape, set: set("landscape") }),
-      method: choice({ text: "Method", options: methods.map((m) => [m, NAMES[m] || m]), value: state.method, set: set("method") }),
+      method: choice({ text: "Method", options: methods.map((m) => [m, config.titles[m]]), value: state.method, set: set("method") }),
       model: choice({ text: "Beside it", options: Object.keys(science.models[state.method]).map((m) => [m, MODELS[m]]), value: state.model, set: set("model") }),
       integrator: choice({ text: "Scheme", options: [["srk", "small-noise RK"], ["euler", "Euler-Maruyama"]], value: state.integrator, set: set("integrator") }),
       quantity: choice({ text: "First plot", options: Object.entries(QUANTITIES), value: state.quantity, set: set("quantity") }),
@@ -154,7 +153,7 @@ export class Panel extends Outlet {
 
   status() {
     const { pair, state, switched } = this.screen, v = pair.verdict(), { censored, diverged } = countsOf(pair);
-    const method = pair.state.method, name = NAMES[method] || method;
+    const method = pair.state.method, name = this.screen.config.titles[method];
     this.titles[ALGORITHM].replaceChildren(el("b", {}, `Algorithm ${name}`), ` k = ${pair.k}${switched ? ", switched" : ""}`);
     this.titles[MODEL].replaceChildren(el("b", {}, "SDE model"), ` t = ${short(pair.t, 4)}${state.model === "theory" ? "" : `, ${MODELS[state.model]}`}`);
     const pm = (e) => (v.quiet || !Number.isFinite(e.mean) ? short(e.mean, 5) : `${meanText(e)} ± ${short(e.error, 2)}`);

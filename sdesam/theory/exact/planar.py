@@ -12,17 +12,8 @@ from ...dynamics.sde import SDE, LinearMap, UpdateField
 from ...dynamics.updates import with_floats
 from ...problems.calculus import Scalar
 from ...problems.oracles import Oracle
-from ..monzio_compagnoni2023.as_printed import PrintedCoefficients, sam_sde_as_printed
 
-__all__ = ["planar_eigenvalues", "planar_modified_equation", "planar_sam_sde_as_printed", "positive_root"]
-
-
-def planar_sam_sde_as_printed(g: Oracle, *, eta: Scalar, rho: Scalar) -> SDE:
-    """``sam_sde_as_printed(g, eta, rho, clip=True)`` for d = 2, by the closed form of the root instead of ``eigh``."""
-    printed = sam_sde_as_printed(g, eta=eta, rho=rho, clip=True)
-    if printed.dim != 2 or not isinstance(printed.coefficients, PrintedCoefficients):
-        raise ValueError(f"g of planar_sam_sde_as_printed must be noisy with d = 2, got d = {printed.dim}.")
-    return SDE(_Printed(printed.coefficients), noise_dim=2, dim=2)
+__all__ = ["planar_eigenvalues", "planar_modified_equation", "positive_root"]
 
 
 def planar_modified_equation(update: UpdateField, g: Oracle, eta: Scalar, nodes: tuple[Tensor, Tensor]) -> SDE:
@@ -51,17 +42,6 @@ class _OneStep:
         centred = G - mean[..., None, :]
         root = positive_root((w * centred).mT @ centred)
         return -mean, lambda dw: -(self.eta**0.5) * (root * dw[..., None, :]).sum(-1)
-
-
-@dataclass(frozen=True, eq=False)
-class _Printed:
-    printed: PrintedCoefficients
-
-    def __call__(self, x: Tensor) -> tuple[Tensor, LinearMap]:
-        p = self.printed
-        drift, _ = p.exact.coefficients(x)
-        root = positive_root(p.matrix(x))
-        return drift, lambda dw: -(p.eta**0.5) * (root * dw[..., None, :]).sum(-1)
 
 
 def planar_eigenvalues(A: Tensor) -> tuple[Tensor, Tensor]:

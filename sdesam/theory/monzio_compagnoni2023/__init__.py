@@ -42,6 +42,7 @@ from .escape import (
     watched_exit_time,
     well_exit_ratio,
 )
+from .methods import UPDATES
 from .saddles_and_exits import (
     dnsam_capture_radius,
     mean_exit_time,
@@ -65,6 +66,7 @@ from .stationary import (
 )
 
 __all__ = [
+    "UPDATES",
     "IndefiniteCovariance",
     "RadialLaw",
     "chain_exit_time",
