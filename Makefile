@@ -1,6 +1,7 @@
 # make repro   figures/ and paper_repro.md, from nothing but Python >= 3.11, pip and make
 # make test    static checks, unit tests, doctests
 # make bench   both engines beside other libraries: rewrites the tables and the figure in benchmarks/
+# make check   what CI runs before the experiments: static checks and all tests, slow ones and the browser's too
 # make browser the explorer's tests, in an installed Chromium
 # make smoke   every experiment in a small version, to a temporary folder
 # make release asserts that no figure is stale, before they are published
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: repro test smoke slow release browser bench lint clean
+.PHONY: repro test check smoke slow release browser bench lint clean
 repro: .venv/experiments.stamp
 	@echo "== running the experiments: writes figures/ and paper_repro.md"
 	$(BIN)/sdesam repro
@@ -16,6 +17,11 @@ repro: .venv/experiments.stamp
 test: .venv/dev.stamp lint
 	@echo "== unit tests and doctests"
 	$(BIN)/python -m pytest -n 2
+
+check: .venv/dev.stamp lint
+	@echo "== all tests; those in a browser are skipped, visibly, where there is none"
+	$(PIP) -e ".[browser]"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not release" -rs
 
 smoke: .venv/experiments.stamp
 	@echo "== every experiment, small, to a temporary folder"

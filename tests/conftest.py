@@ -1,4 +1,5 @@
-"""Shapes and types are checked at run time in the tests; one torch thread a worker; hypothesis derandomised.
+"""Shapes and types are checked at run time in the tests, but for those marked ``monte_carlo``: their time goes into the
+same few functions, which others check.  One torch thread a worker; hypothesis derandomised; one worker has the browser.
 
 Not checked are the engine's modules that write code symbol by symbol: they hold no tensor of the user's, and their
 small functions are called a million times.
@@ -6,6 +7,7 @@ small functions are called a million times.
 
 from pathlib import Path
 
+import jaxtyping
 from jaxtyping import install_import_hook
 
 _PACKAGE = Path(__file__).parents[1] / "sdesam"
@@ -24,6 +26,21 @@ from hypothesis import settings  # noqa: E402
 torch.set_num_threads(1)
 settings.register_profile("suite", derandomize=True, deadline=None, max_examples=40)
 settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(items):
+    """With ``--dist loadgroup`` the browser's tests follow each other: their pages are timed."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+@pytest.fixture(autouse=True)
+def _typed(request):
+    """The run-time checks are off where a test is marked so."""
+    jaxtyping.config.update("jaxtyping_disable", request.node.get_closest_marker("monte_carlo") is not None)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(autouse=True)
