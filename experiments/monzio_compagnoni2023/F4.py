@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import sdesam as ss
-from sdesam.claims.devices import chosen
-from sdesam.claims.parts import Recall, packed, unpacked
+from sdesam.claims.parts import Recall, chosen, packed, unpacked
 from sdesam.claims.verdicts import Verdict, judge, trusted
 from sdesam.plotting import COLOURS, estimate_line, new_figure
 from sdesam.theory import monzio_compagnoni2023 as mc23

@@ -8,8 +8,7 @@ from functools import partial
 import numpy as np
 
 import sdesam as ss
-from sdesam.claims.devices import chosen
-from sdesam.claims.parts import Recall, packed, unpacked
+from sdesam.claims.parts import Recall, chosen, packed, unpacked
 from sdesam.claims.verdicts import Verdict, judge, trusted
 from sdesam.plotting import COLOURS, new_figure
 from sdesam.theory import model_of

@@ -1,4 +1,9 @@
-"""The parts of an experiment: computed once and kept, some of them side by side; estimates as arrays."""
+"""The parts of an experiment: computed once and kept, some of them side by side or on another device.
+
+The device that an experiment computes on is a field of its Config, so that parts of different devices never mix.  A
+script that can run elsewhere writes ``device: str = field(default_factory=chosen)`` in its Config and puts its starts
+there; the engine follows them.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +12,27 @@ import io
 import json
 import multiprocessing
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..engine.statistics import Estimate
 from ..files import UNREADABLE, put
 
-__all__ = ["Recall", "directly", "packed", "remembered", "together", "unpacked"]
+__all__ = [
+    "Recall", "chosen", "computing_on", "directly", "packed", "remembered", "require_device", "takes_device",
+    "together", "unpacked",
+]  # fmt: skip
 
 Recall = Callable[..., dict[str, np.ndarray]]
+_CHOSEN: ContextVar[str] = ContextVar("device", default="cpu")
 
 
 def packed(estimate: Estimate) -> np.ndarray:
@@ -91,3 +103,33 @@ def _part(i: int) -> dict[str, np.ndarray]:
     assert _inherited is not None, "only a worker computes parts"
     recall, parts = _inherited
     return recall(*parts[i])
+
+
+# ----------------------------------------------------------------- where they are computed
+def chosen() -> str:
+    """The device of the ``computing_on`` around this call, else the CPU."""
+    return _CHOSEN.get()
+
+
+@contextmanager
+def computing_on(device: str) -> Iterator[None]:
+    """Configs made inside have this device, where they have one at all."""
+    token = _CHOSEN.set(device)
+    try:
+        yield
+    finally:
+        _CHOSEN.reset(token)
+
+
+def takes_device(config: type) -> bool:
+    """Whether a Config has a field ``device``."""
+    return "device" in {f.name for f in fields(config)}
+
+
+def require_device(device: str) -> None:
+    """Raise ``ValueError`` unless torch can compute in float64 there."""
+    try:
+        float(torch.ones(1, dtype=torch.float64, device=device))
+    except (RuntimeError, AssertionError, TypeError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"device must be one torch can use here, in float64, got {device!r}: {why}") from error

@@ -18,8 +18,8 @@ from typing import Any
 from ..arguments import nearest
 from ..processes import cores, follow_the_driver, stopping
 from ..user_code.failures import results as results_on
-from .devices import computing_on, require_device, takes_device
 from .execution import execute, find_experiments, load, parts_folder, recorded_hashes, unexpected
+from .parts import computing_on, require_device, takes_device
 from .report import build_report, read_records
 from .sources import Hashes, hashes
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from ..engine.tracing.named import NamedFunction
 from ..problems.calculus import grad, hessian, norm, unit
 from ..theory.exact.planar import planar_eigenvalues
 from ..theory.monzio_compagnoni2023 import at_run_time as formulas
 from ..theory.monzio_compagnoni2023 import sam_critical_rho, usam_critical_rho
 from .families import Family
-from .tracing import Function
 
 __all__ = ["EXIT_CELLS", "FORMULAS", "landscape_functions", "observables"]
 
@@ -22,7 +22,7 @@ _LONGEST = 0.5
 Values = Mapping[str, Tensor]
 
 
-def observables(family: Family) -> dict[str, Function]:
+def observables(family: Family) -> dict[str, NamedFunction]:
     """What can be averaged over particles: loss, squared distance from the reference, sharpness λ_max, coordinates."""
     f = _landscape(family)
 
@@ -38,7 +38,7 @@ def observables(family: Family) -> dict[str, Function]:
     }
 
 
-def landscape_functions(family: Family) -> dict[str, Function]:
+def landscape_functions(family: Family) -> dict[str, NamedFunction]:
     """Functions of one point: value, gradient, curvatures with the axis of the lowest, Newton's step, attraction."""
     f = _landscape(family)
 
@@ -102,7 +102,7 @@ def _radius(family: str, v: Values) -> Tensor:
     return formulas.effective_rho(v["rho"], v["sigma"], 2) if family == "sam" else v["rho"]  # pyright: ignore
 
 
-def _exit(family: str) -> Function:
+def _exit(family: str) -> NamedFunction:
     coefficients = formulas.sam_axis_coefficients if family == "sam" else formulas.usam_axis_coefficients
 
     def cell(v: Values, x: Tensor) -> list[Tensor]:
@@ -114,11 +114,11 @@ def _exit(family: str) -> Function:
     return cell
 
 
-def _limit(family: str) -> Function:
+def _limit(family: str) -> NamedFunction:
     return lambda v, x: [formulas.stability_limit(x[..., 0], _radius(family, v))]
 
 
-def _spread(family: str) -> Function:
+def _spread(family: str) -> NamedFunction:
     def moment(v: Values, x: Tensor) -> list[Tensor]:
         square, lam = x.unbind(-1)
         return [formulas.usam_second_moment(square, lam, eta=v["eta"], rho=_radius(family, v), sigma=v["sigma"])]
@@ -126,7 +126,7 @@ def _spread(family: str) -> Function:
     return moment
 
 
-def _stationary(family: str) -> Function:
+def _stationary(family: str) -> NamedFunction:
     def level(v: Values, x: Tensor) -> list[Tensor]:
         form = formulas.sam_stationary_level if family == "sam" else formulas.usam_stationary_level
         rho = 0 * v["rho"] if family == "sgd" else v["rho"]
@@ -148,7 +148,7 @@ def _rows(*columns: float) -> Tensor:
     return torch.tensor([[c * (1 + 0.1 * k) for c in columns] for k in range(5)], dtype=torch.float64)
 
 
-FORMULAS: Mapping[str, tuple[Function, Tensor]] = {
+FORMULAS: Mapping[str, tuple[NamedFunction, Tensor]] = {
     **{f"{name}/exit": (_exit(name), _rows(1.0, 0.3, 0.01, 2.0, 0.4)) for name in ("sgd", "usam", "sam")},
     **{f"{name}/limit": (_limit(name), _rows(1.5)) for name in ("sgd", "usam", "sam")},
     **{f"{name}/spread": (_spread(name), _rows(0.4, -1.0)) for name in ("sgd", "usam", "sam")},

@@ -16,14 +16,13 @@ from ..dynamics.integrators import euler_maruyama, small_noise_srk
 from ..dynamics.kernels import optimizer
 from ..engine.javascript import printed_function, printed_loop
 from ..engine.tracing.checks import points_around
-from ..engine.tracing.named import named_step
+from ..engine.tracing.named import named_function, named_step
 from ..engine.tracing.programs import Program
 from ..problems.oracles import GaussianOracle
 from ..theory.method import Model
 from .families import Family
 from .formulas import FORMULAS, landscape_functions, observables
 from .methods import ShownMethod
-from .tracing import named_function
 
 __all__ = ["INTEGRATORS", "NUMBERS", "Printed", "Science", "ascent_point", "science_of"]
 

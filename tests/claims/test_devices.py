@@ -14,8 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import sdesam as ss
-from sdesam.claims.devices import chosen, computing_on, require_device, takes_device
 from sdesam.claims.execution import load
+from sdesam.claims.parts import chosen, computing_on, require_device, takes_device
 from sdesam.claims.reproduction import Repository
 from sdesam.dynamics.controls import antithetic
 from sdesam.dynamics.variants import variants

@@ -13,7 +13,7 @@ from cases import LANDSCAPES, METHODS, SIX, points
 import sdesam as ss
 from sdesam.engine.javascript import javascript_of
 from sdesam.engine.streams import Streams
-from sdesam.engine.tracing.reference import evaluate
+from sdesam.engine.tracing.checks import evaluate
 from sdesam.engine.tracing.trace import trace
 from sdesam.engine.tracing.traced_models import model_of
 from sdesam.theory import monzio_compagnoni2023 as mc23

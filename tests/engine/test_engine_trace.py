@@ -5,8 +5,8 @@ import torch
 from cases import FINITE_SUM, SIX
 
 import sdesam as ss
+from sdesam.engine.tracing.checks import evaluate
 from sdesam.engine.tracing.named import named_step
-from sdesam.engine.tracing.reference import evaluate
 from sdesam.engine.tracing.scalars import Scalars
 from sdesam.engine.tracing.trace import NotTraceable, trace
 from sdesam.engine.tracing.traced_models import model_of

@@ -12,8 +12,8 @@ import torch
 import sdesam as ss
 from sdesam.dynamics.integrators import euler_maruyama, small_noise_srk
 from sdesam.engine.streams import Streams
+from sdesam.engine.tracing.checks import evaluate
 from sdesam.engine.tracing.named import named_step
-from sdesam.engine.tracing.reference import evaluate
 from sdesam.explorer.critical import critical_points
 from sdesam.explorer.families import FAMILIES, family_of
 from sdesam.explorer.methods import METHODS

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdesam.claims.devices import chosen
-from sdesam.claims.parts import Recall, packed, unpacked
+from sdesam.claims.parts import Recall, chosen, packed, unpacked
 from sdesam.dynamics import updates
 from sdesam.problems.datasets import breast_cancer_network, iris_linear_network, teacher_student
 from sdesam.problems.landscapes import Landscape, Quadratic

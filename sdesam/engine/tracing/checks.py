@@ -14,18 +14,17 @@ list's running error bound in the precision of the run is added, and a far point
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .programs import Program
-from .reference import evaluate
+from .programs import COMPARISONS, Program
 from .rounding import Rounded, evaluate_rounded
 from .trace import NotTraceable
 
-__all__ = ["PRECISIONS", "compare_with", "far_draws", "points_around", "with_far"]
+__all__ = ["PRECISIONS", "compare_with", "evaluate", "far_draws", "points_around", "with_far"]
 
 PRECISIONS = {torch.float64: 1e-9, torch.float32: 1e-4}  # of the variation: rounding inside, with room for cancellation
 _ROUNDINGS = 32  # units in the last place of a result
@@ -33,6 +32,12 @@ _FAR = {torch.float64: 1e-6, torch.float32: 1e-3}  # of the largest number at a 
 _NEAR = 4  # at which they are compared; a trace is made at another
 _FACTORS = (-1.0, 0.0, 10.0, 100.0)  # of a start, for the far points
 _DRAWS = (1.0, 10.0, -10.0, -1.0)  # of a Gaussian draw there
+_OPERATIONS: dict[str, Callable[..., Tensor]] = {
+    "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "neg": torch.neg, "abs": torch.abs,
+    "sqrt": torch.sqrt, "exp": torch.exp, "expm1": torch.expm1, "log": torch.log, "log1p": torch.log1p,
+    "tanh": torch.tanh, "sin": torch.sin, "cos": torch.cos, "and": torch.logical_and,
+    "or": torch.logical_or, "not": torch.logical_not, "where": torch.where, **COMPARISONS,
+}  # fmt: skip
 
 
 def points_around(x0: Tensor) -> Tensor:
@@ -117,3 +122,28 @@ def _wide(t: Tensor) -> Tensor:
 
 def _columns(t: Tensor, points: int) -> Tensor:
     return t.reshape(points, t.numel() // points).T
+
+
+def evaluate(program: Program, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Outputs, each (n,), of a list on inputs, each (n,), by torch: what the other printers are tested against.
+
+    Float inputs are of one dtype.
+    """
+    like = next((i for i in inputs if i.is_floating_point()), torch.empty(1, dtype=torch.float64))
+    constants = torch.tensor(program.constants, dtype=like.dtype, device=like.device)
+    tables = [torch.tensor(t, dtype=like.dtype, device=like.device) for t in program.tables]
+    values: list[Tensor] = []
+    for (op, args), kind in zip(program.nodes, program.kinds, strict=True):
+        if op == "input":
+            values.append(inputs[args[0]])
+        elif op == "literal":
+            dtype = torch.bool if kind == "b" else like.dtype
+            values.append(torch.tensor(args[0], dtype=dtype, device=like.device))
+        elif op == "constant":
+            values.append(constants[args[0]])
+        elif op == "table":
+            values.append(tables[args[1]][values[args[0]]])
+        else:
+            values.append(_OPERATIONS[op](*(values[a] for a in args)))
+    n = max((len(i) for i in inputs), default=1)
+    return [values[o].expand(n) for o in program.outputs]

@@ -1,8 +1,8 @@
-"""A step with named scalars: what sliders move without tracing again."""
+"""A step, or a function, of named scalars: what sliders move without tracing again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,9 +15,10 @@ from .members import Form
 from .programs import Program
 from .trace import trace
 
-__all__ = ["named_step"]
+__all__ = ["NamedFunction", "named_function", "named_step"]
 
-_SCALES = (1.0, 0.7, 1.2)  # at which the list is compared with the kernel of those numbers
+_SCALES = (1.0, 0.7, 1.2)  # at which the list is compared with torch at those numbers
+NamedFunction = Callable[[Mapping[str, Tensor], Tensor], Sequence[Tensor]]
 
 
 def named_step(factory: Callable[..., Kernel], scalars: Mapping[str, float], x0: Tensor) -> Program:
@@ -52,4 +53,34 @@ def named_step(factory: Callable[..., Kernel], scalars: Mapping[str, float], x0:
         rest = [t[1:] for t in (*leaves, *parts)]
         expected = form.step(factory(**values).step, [t.clone() for t in rest], isinstance(z, tuple))
         compare_with(program, (*columns, *rest), expected, what)
+    return program
+
+
+def named_function(function: NamedFunction, scalars: Mapping[str, float], rows: Tensor, what: str) -> Program:
+    """The list of ``function(values, x)``, inputs the scalars and then x.
+
+    Parameters
+    ----------
+    function : maps 0-dim tensors by name and x ``(..., k)`` to tensors of x's leading shape
+    scalars : names and typical values
+    rows : five points (5, k): the list is made at the first and compared at the others, with the scalars and with 0.7
+        and 1.2 times them
+
+    Raises
+    ------
+    NotTraceable
+        As ``trace``, or where the list does not give what torch gives.
+    """
+    names = list(scalars)
+
+    def call(*numbers: Tensor) -> list[Tensor]:
+        values = dict(zip(names, numbers[:-1], strict=True))
+        return [torch.as_tensor(v, dtype=rows.dtype) for v in function(values, numbers[-1])]
+
+    typical = [torch.tensor(float(v), dtype=rows.dtype) for v in scalars.values()]
+    program = trace(call, [*typical, rows[0].clone()], what)
+    for scale in _SCALES:
+        values = [scale * t for t in typical]
+        expected = [e.expand(len(rows) - 1) for e in call(*values, rows[1:].clone())]
+        compare_with(program, [*(v.expand(len(rows) - 1) for v in values), rows[1:]], expected, what)
     return program
