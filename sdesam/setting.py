@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,28 +17,20 @@ from .dynamics.integrators import heun, small_noise_srk
 from .dynamics.kernels import Kernel, optimizer, subcycle, unwrap
 from .dynamics.sde import SDE
 from .dynamics.updates import sgd
-from .problems.catalogue import Scene, find_landscape, load_function
+from .problems.catalogue import Scene, find_landscape
+from .problems.fingerprints import fingerprint
 from .problems.finite_sums import FiniteSum
 from .problems.landscapes import Landscape, dimension_of, require_landscape
 from .problems.minibatch import MinibatchOracle
 from .problems.oracles import ExactOracle, GaussianOracle, Oracle
 from .theory import model_of
 from .theory.methods import find_method
-from .user_code.loading import identity
 
-__all__ = ["ALGORITHM", "MODEL", "SIDES", "Setting", "fingerprint", "start_of"]
+__all__ = ["ALGORITHM", "MODEL", "SIDES", "Setting", "note_of", "start_of"]
 
 ALGORITHM, MODEL = "algorithm", "SDE"
 SIDES = (ALGORITHM, MODEL)
 DTYPES = ("float32", "float64")
-FILES = "files:"  # begins the fingerprint of a user's files
-# of landscapes whose data are computed (means, products, sines): their last bits, so their digests, depend on the CPU
-_COMPUTED = {
-    "rotated-saddle": "b8b67b278406e479",
-    "iris": "1ec5b955524fb848",
-    "breast-cancer": "e78459306ac96b81",
-    "teacher-student": "2606dc36a03feb4f",
-}
 
 
 @dataclass(frozen=True)
@@ -180,50 +169,8 @@ def start_of(x0: Sequence[float] | None, f: Landscape, device: str, dtype: str) 
         ) from error
 
 
-def note_of(setting: Setting) -> None:
-    """Say on stderr what a reader may have meant otherwise."""
+def note_of(setting: Setting) -> str:
+    """What a reader may have meant otherwise, in one sentence; nothing where all is plain."""
     field = unwrap(setting.update())[0]
-    if setting.rho == 0 and field is not sgd:
-        print(f"note: with rho = 0 {field.__name__} is SGD; pass --rho for another", file=sys.stderr)
-
-
-# ----------------------------------------------------------------- what a name stands for
-def fingerprint(reference: str) -> str:
-    """What a name or ``file.py:function`` stands for, as 16 digits: all constants, or, after "files:", all files.
-
-    Two results belong together only where these agree, so it is part of a cell.  The files are the user's own that an
-    import brings in (``user_files``); what they read besides, ``Touchstone`` sees.  Raises ``ValueError`` for a name
-    that is no landscape, or a file that cannot be loaded.
-    """
-    if ".py:" not in reference:
-        return _fingerprint_of_name(reference)
-    load_function(reference)  # says what is wrong with a reference
-    return FILES + identity(Path(reference.rpartition(":")[0]))
-
-
-@lru_cache(maxsize=64)
-def _fingerprint_of_name(name: str) -> str:
-    return _COMPUTED.get(name) or _digest_of(find_landscape(name).landscape)
-
-
-def _digest_of(f: Landscape) -> str:
-    digest = hashlib.sha256()
-    _feed(digest, f)
-    return digest.hexdigest()[:16]
-
-
-def _feed(digest: Any, value: Any) -> None:
-    """Types, fields and numbers of a landscape; functions by name."""
-    digest.update(type(value).__name__.encode() + b"\0")
-    if isinstance(value, Tensor):
-        digest.update(str((value.dtype, tuple(value.shape))).encode() + value.cpu().numpy().tobytes())
-    elif is_dataclass(value):
-        for entry in fields(value):
-            _feed(digest, getattr(value, entry.name))
-    elif isinstance(value, tuple):
-        for part in value:
-            _feed(digest, part)
-    elif callable(value):
-        digest.update(getattr(value, "__qualname__", type(value).__name__).encode())
-    else:
-        digest.update(repr(value).encode())
+    plain = setting.rho != 0 or field is sgd
+    return "" if plain else f"note: with rho = 0 {field.__name__} is SGD; pass --rho for another"

@@ -18,6 +18,7 @@ from ..problems.calculus import norm
 from ..problems.observables import coordinate
 from ..setting import ALGORITHM, MODEL, Setting, note_of
 from ..theory.one_step import sampling_error
+from .terminal import say
 
 __all__ = ["Table", "side_by_side"]
 
@@ -100,7 +101,8 @@ def side_by_side(
         One sentence for each bad argument.
     """
     steps = require_count("steps", steps, least=1, why="a run needs a step")
-    note_of(setting)
+    if note := note_of(setting):
+        say(note)
     start = setting.start()
     sides = (ALGORITHM, MODEL) if model else (ALGORITHM,)
     kernels = {side: setting.kernel(side) for side in sides}

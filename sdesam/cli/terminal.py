@@ -24,6 +24,7 @@ __all__ = [
     "deliver",
     "deliver_to",
     "require_writable",
+    "say",
     "set_threads",
     "speak_any_text",
 ]
@@ -75,6 +76,11 @@ def deliver(text: str) -> None:
     except OSError as error:
         print(text, file=sys.stderr)
         raise Usage(f"cannot write to stdout: {error.strerror}; the result is on stderr instead.") from error
+
+
+def say(text: str) -> None:
+    """Print a message on stderr, at once."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def deliver_to(output: Path, text: str) -> None:

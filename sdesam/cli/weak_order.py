@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,24 +11,19 @@ import numpy as np
 
 from ..dynamics.kernels import optimizer, unwrap
 from ..dynamics.sde import SDE
-from ..dynamics.updates import sam, sgd, usam
+from ..dynamics.updates import sgd
 from ..problems.noise import Choice, Normal
+from ..problems.observables import observable_named
 from ..problems.oracles import ExactOracle, Oracle
 from ..setting import Setting
-from ..sweeps.cells import observable_named
-from ..theory import model_of
-from ..theory import monzio_compagnoni2023 as mc23
-from ..theory.one_step import modified_equation
+from ..theory.one_step import Model
 from ..weak.conclusions import Order, powers_of, second_powers_of
 from ..weak.fluctuations import fluctuation_order
 from ..weak.leading_constants import LeadingConstant, follows_gradient, leading_constant
+from ..weak.named_models import named_model
 from ..weak.orders import WeakOrders, weak_order
-from ..weak.planted import without_noise
 
 __all__ = ["Answer", "document", "order_of", "text"]
-
-_PRINTED: dict[Callable, Callable[..., SDE]] = {usam: mc23.usam_sde_as_printed, sam: mc23.sam_sde_as_printed}
-Model = Callable[[Oracle, float, float], SDE]
 
 
 @dataclass(frozen=True)
@@ -62,15 +56,11 @@ def order_of(
         As ``weak_order``, and for a printed form that does not exist.
     """
     start = setting.start()
-    for name in observables:
-        if (found := re.fullmatch(r"x\[(\d+)\]", name)) and int(found[1]) >= len(start):
-            raise ValueError(f"observable {name} needs d > {found[1]}, got d = {len(start)}.")
+    phis = {name: observable_named(name, setting.scene.landscape, d=len(start)) for name in observables}
     g, update = setting.oracle(len(start)), unwrap(setting.update())[0]
-    f = setting.scene.landscape
     _require_all_batches(g)
-    sde, rho = _model(update, model), update is not sgd and rho_scale > 0
+    sde, rho = named_model(model, update), update is not sgd and rho_scale > 0
     powers = powers_of(rho_power, rho=rho)
-    phis = {name: observable_named(name, f) for name in observables}
     predicted: dict[str, LeadingConstant] = {}
     if estimator == "coupled":
         _require_shared_noise(g, sde(g, max(etas), rho_scale * max(etas) ** rho_power), model)
@@ -117,37 +107,6 @@ def _require_shared_noise(g: Oracle, sde: SDE, model: str) -> None:
 def _pair(update: Callable, g: Oracle, sde: Model, scale: float, power: float, eta: float) -> tuple[Any, SDE]:
     rho = scale * eta**power
     return optimizer(partial(update, rho=rho), g, eta), sde(g, eta, rho)
-
-
-def _model(update: Callable, name: str) -> Model:
-    def theory(g: Oracle, eta: float, rho: float) -> SDE:
-        return model_of(partial(update, rho=rho), g, eta)
-
-    def sgd_sde(g: Oracle, eta: float, rho: float) -> SDE:
-        return mc23.sgd_sde(g, eta=eta)
-
-    def as_printed(g: Oracle, eta: float, rho: float) -> SDE:
-        if update not in _PRINTED:
-            raise ValueError(f"model as-printed exists for usam and sam, not for {update.__name__}.")
-        return _PRINTED[update](g, eta=eta, rho=rho)
-
-    def drift_only(g: Oracle, eta: float, rho: float) -> SDE:
-        return without_noise(theory(g, eta, rho))
-
-    def ode(g: Oracle, eta: float, rho: float) -> SDE:
-        full_batch = modified_equation(partial(update, rho=rho), ExactOracle(g.mean), eta)
-        return without_noise(full_batch, like=theory(g, eta, rho))
-
-    def modified(g: Oracle, eta: float, rho: float) -> SDE:
-        return modified_equation(partial(update, rho=rho), g, eta)
-
-    def modified_2(g: Oracle, eta: float, rho: float) -> SDE:
-        return modified_equation(partial(update, rho=rho), g, eta, order=2)
-
-    return {
-        "theory": theory, "sgd": sgd_sde, "as-printed": as_printed, "drift-only": drift_only, "ode": ode,
-        "modified": modified, "modified-2": modified_2,
-    }[name]  # fmt: skip
 
 
 def document(answer: Answer) -> dict[str, Any]:

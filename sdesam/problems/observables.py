@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,11 @@ from torch import Tensor
 
 from ..arguments import is_traced
 
-__all__ = ["Observable", "asked", "coordinate", "difference", "of_member", "products", "squared_norm"]
+__all__ = [
+    "Observable", "asked", "coordinate", "difference", "observable_named", "of_member", "products", "squared_norm",
+]  # fmt: skip
 
+_COORDINATE = re.compile(r"x\[(\d+)\]")
 Observable = Callable[[Tensor], Tensor]
 
 
@@ -50,3 +54,16 @@ def of_member(phi: Observable, i: int) -> Observable:
 def difference(phi: Observable, first: int = 0, second: int = 1) -> Observable:
     """phi(x) − phi(X): the difference of two members of a coupled kernel, replicate by replicate."""
     return lambda pair: phi(pair[..., first, :]) - phi(pair[..., second, :])
+
+
+def observable_named(name: str, f: Observable, *, d: int | None = None) -> Observable:
+    """The observable "f", "x[i]" or "|x|^2"; ``ValueError`` for another name, or for a coordinate that d has not."""
+    if name == "f":
+        return f
+    if name == "|x|^2":
+        return squared_norm
+    if not (match := _COORDINATE.fullmatch(name)):
+        raise ValueError(f"observables must be 'f', 'x[0]', 'x[1]', .. or '|x|^2', got {name!r}.")
+    if d is not None and int(match[1]) >= d:
+        raise ValueError(f"observable {name!r} must be a coordinate below d = {d}.")
+    return coordinate(int(match[1]))

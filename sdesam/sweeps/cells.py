@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 import warnings
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -16,15 +14,15 @@ from ..arguments import require_count, require_positive, set_fields
 from ..engine.ensembles import DivergenceWarning, simulate
 from ..engine.exits import ExitTimes, first_exit
 from ..engine.probe import probe_kernel
-from ..engine.statistics import Estimate, Moments
-from ..problems.observables import Observable, coordinate, squared_norm
-from ..setting import MODEL, SIDES, Setting, fingerprint
+from ..engine.statistics import Estimate, Moments, wilson
+from ..problems.fingerprints import fingerprint
+from ..problems.observables import observable_named
+from ..setting import MODEL, SIDES, Setting
 from ..user_code.failures import guarded
 from .touchstones import Touchstone, touchstone_of
 
-__all__ = ["CELLS", "Ensemble", "Escape", "Row", "cell_of", "observable_named", "rows_of"]
+__all__ = ["CELLS", "Ensemble", "Escape", "Row", "cell_of", "rows_of"]
 
-_COORDINATE = re.compile(r"x\[(\d+)\]")
 _MOST_COORDINATES = 4
 Row = dict[str, Any]
 
@@ -103,9 +101,7 @@ class Ensemble(_Simulated):
         """Also that the coordinates exist."""
         super().check()
         for name in self.observables:
-            match = _COORDINATE.fullmatch(name)
-            if match and int(match[1]) >= len(self.start()):
-                raise ValueError(f"observable {name!r} must be a coordinate below d = {len(self.start())}.")
+            observable_named(name, self.scene.landscape, d=len(self.start()))
 
     def compute(self, replicates: range) -> Moments:
         """Moments over these replicates; diverged ones are counted in them."""
@@ -175,17 +171,6 @@ def cell_of(text: str) -> Ensemble | Escape:
     return kind(**values)
 
 
-def observable_named(name: str, f: Observable) -> Observable:
-    """The observable "f", "x[i]" or "|x|^2"; raises ``ValueError`` for another name."""
-    if name == "f":
-        return f
-    if name == "|x|^2":
-        return squared_norm
-    if match := _COORDINATE.fullmatch(name):
-        return coordinate(int(match[1]))
-    raise ValueError(f"observables must be 'f', 'x[0]', 'x[1]', .. or '|x|^2', got {name!r}.")
-
-
 # ----------------------------------------------------------------- tables
 def rows_of(cell: Ensemble | Escape, sums: Any) -> list[Row]:
     """The cell's results in long form: one row an observable and saved step, each value with its standard error."""
@@ -212,16 +197,9 @@ def _exit_rows(exits: ExitTimes) -> list[Row]:
         _row("exit time, restricted mean", last, end, exits.restricted_mean(), exits.diverged),
         _row("exit time, median", last, end, Estimate(median, float("nan"), exits.n, "Monte Carlo"), exits.diverged),
     ]
-    rows[0] |= dict(zip(("low", "high"), _wilson(exits.n - exits.censored, exits.n), strict=True))
+    rows[0] |= dict(zip(("low", "high"), wilson(exits.n - exits.censored, exits.n), strict=True))
     rows[-1] |= {"low": low, "high": high}
     return rows
-
-
-def _wilson(k: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a fraction k/n: inside [0, 1], and not a point at 0 or n."""
-    z = 1.959963984540054
-    centre, half = k + z * z / 2, z * math.sqrt(k * (n - k) / n + z * z / 4)
-    return max(0.0, (centre - half) / (n + z * z)), min(1.0, (centre + half) / (n + z * z))
 
 
 def _row(name: str, step: int, time: float, e: Estimate, diverged: int) -> Row:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, overload
 
 from ..arguments import nearest, require_positive
-from ..setting import SIDES, fingerprint
+from ..problems.fingerprints import fingerprint
+from ..setting import SIDES
 from .cells import CELLS, Ensemble, Escape
 
 __all__ = ["Grid", "read_grid"]

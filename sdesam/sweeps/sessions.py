@@ -19,8 +19,8 @@ from typing import Any
 from ..arguments import require_count, set_fields
 from ..engine.eager import UNIT
 from ..files import StoreFailed
+from ..problems.fingerprints import FILES
 from ..processes import Serial, cores
-from ..setting import FILES
 from .cells import Ensemble, Row, rows_of
 from .chunks import Plan
 from .driver import SweepReport, carry_out

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..engine.eager import UNIT
 from ..files import StoreFailed, put
-from ..setting import FILES
+from ..problems.fingerprints import FILES
 from .cells import Row, cell_of, rows_of
 from .grids import Grid
 from .store import Store, canonical

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ..engine.streams import Streams
 from ..problems.calculus import grad
-from ..setting import ALGORITHM, FILES, Setting
+from ..problems.fingerprints import FILES
+from ..setting import ALGORITHM, Setting
 from ..user_code.failures import guarded
 
 __all__ = ["Touchstone", "touchstone_of"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,12 @@ from ..problems.calculus import Scalar, derivative_along, grad
 from ..problems.noise import Choice, Normal, Sample
 from ..problems.oracles import GaussianOracle, Oracle, require_oracle
 
-__all__ = ["Rule", "RuleCoefficients", "Terms", "modified_equation", "rule_of", "rule_sde", "sampling_error"]
+__all__ = [
+    "Model", "Nodes", "Rule", "RuleCoefficients", "Terms", "modified_equation", "rule_of", "rule_sde", "sampling_error",
+]  # fmt: skip
 
+Nodes = tuple[Any, Tensor] | None  # draws of an oracle's noise with their weights, in the place of its own rule
+Model = Callable[[Oracle, float, float], SDE]  # (g, eta, rho) -> SDE
 _LEAST_ORDER = 28  # the weights of the polar rule then sum to one within 1e-8, wherever the pole is
 
 
@@ -29,7 +34,7 @@ class Rule:
 
     g: Oracle
     order: int
-    nodes: tuple[Any, Tensor] | None = None
+    nodes: Nodes = None
 
     @property
     def is_sampled(self) -> bool:
@@ -143,7 +148,7 @@ def modified_equation(
     *,
     order: int = 1,
     points: int = 32,
-    nodes: tuple[Any, Tensor] | None = None,
+    nodes: Nodes = None,
 ) -> SDE:
     """The SDE of any update field from its one-step moments, with Ḡ = E G and rho kept exactly inside.
 
@@ -203,7 +208,7 @@ def rule_sde(coefficients: RuleCoefficients) -> SDE:
     return SDE(coefficients, noise_dim=count, dim=dim, row_size=count * (dim or 1))
 
 
-def rule_of(g: Oracle, order: int, nodes: tuple[Any, Tensor] | None) -> Rule:
+def rule_of(g: Oracle, order: int, nodes: Nodes) -> Rule:
     """The rule of the caller, or the default one of the oracle's noise, on an oracle of the same law."""
     if nodes is not None:
         _require_rule(g, nodes)

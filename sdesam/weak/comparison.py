@@ -26,8 +26,9 @@ from ..engine.streams import derived
 from ..problems.minibatch import MinibatchOracle
 from ..problems.observables import Observable
 from ..problems.oracles import Oracle
+from ..theory.one_step import Nodes
 from .metrics import AGAIN, Comparison, minus
-from .models import MODELS, Nodes, Rows, Update, partial_sde, rows_of, whole_sde
+from .models import MODELS, Rows, Update, partial_sde, rows_of, whole_sde
 
 __all__ = ["apart", "beside"]
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor
 
 from ..dynamics.sde import SDE, LinearMap
 from ..problems.calculus import grad_and_hessian
 from ..problems.oracles import Oracle
-from ..theory.one_step import Rule, rule_of
+from ..theory.one_step import Model, Nodes, Rule, rule_of
 
-__all__ = ["Model", "Nodes", "corrected_drift", "default_rule", "mean_field"]
-
-Model = Callable[[Oracle, float, float], SDE]
-Nodes = tuple[Any, Tensor] | None
+__all__ = ["corrected_drift", "default_rule", "mean_field"]
 
 
 def corrected_drift(update: Callable[..., Tensor], g: Oracle, model: Model, *, nodes: Nodes = None) -> Model:

@@ -14,9 +14,9 @@ from ..engine.ensembles import Points, as_points
 from ..problems.calculus import grad, hessian
 from ..problems.observables import Observable
 from ..problems.oracles import Oracle
-from ..theory.one_step import Rule
+from ..theory.one_step import Model, Nodes, Rule
 from .by_grid.estimator import drift_and_covariance
-from .drift_corrections import Model, Nodes, default_rule, mean_field
+from .drift_corrections import default_rule, mean_field
 
 __all__ = ["LeadingConstant", "follows_gradient", "leading_constant"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -20,12 +19,12 @@ from ..problems.oracles import Oracle, is_additive, linearize
 from ..theory import model_of
 from ..theory.monzio_compagnoni2023 import sgd_sde
 from ..theory.monzio_compagnoni2023.sdes import FirstOrder
+from ..theory.one_step import Nodes
 
-__all__ = ["MODELS", "Nodes", "Rows", "Update", "lean", "partial_sde", "rows_of", "whole_sde"]
+__all__ = ["MODELS", "Rows", "Update", "lean", "partial_sde", "rows_of", "whole_sde"]
 
 MODELS = {"own": (1.0, 1.0), "drift only": (1.0, 0.0), "SGD": (0.0, 1.0)}  # name -> (c, share), see ``partial_sde``
 Update = Callable[..., Tensor]
-Nodes = tuple[Any, Tensor] | None
 
 
 def partial_sde(update: Update, g: Oracle, eta: float, rho: Scalar, share: Scalar, *, nodes: Nodes = None) -> SDE:

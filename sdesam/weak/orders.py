@@ -23,6 +23,7 @@ from ..problems.noise import Normal
 from ..problems.observables import Observable
 from ..problems.oracles import Oracle, require_oracle
 from ..theory import model_of
+from ..theory.one_step import Model
 from .by_grid.estimator import by_quadrature
 from .conclusions import HALF_INTEGER, Order, conclude, powers_of
 from .errors import WeakError, by_controlled_mc, by_coupled_mc, in_closed_form
@@ -37,7 +38,6 @@ _MOST = 40_000
 _ROUNDING = 1e-13
 _REFUSED = 0.1  # accuracy over error above which a computed error is not used
 Estimator = Literal["coupled", "quadrature", "closed_form"]
-Model = Callable[[Oracle, float, float], SDE]
 PairAt = Callable[[float], tuple[Kernel, SDE]]
 
 

@@ -20,8 +20,8 @@ from ..problems.noise import Product
 from ..problems.oracles import Oracle
 from ..theory import monzio_compagnoni2023 as mc23
 from ..theory.monzio_compagnoni2023 import as_printed as printed_forms
+from ..theory.one_step import Model
 from .by_grid.estimator import drift_and_covariance
-from .drift_corrections import Model
 
 __all__ = [
     "FreshDraws",

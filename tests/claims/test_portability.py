@@ -44,7 +44,7 @@ from sdesam.claims.reproduction import Repository
 from sdesam.explorer.library import library_of
 from sdesam.plotting import style
 from sdesam.problems.quadrature import hermite
-from sdesam.setting import fingerprint
+from sdesam.problems.fingerprints import fingerprint
 from sdesam.claims.sources import hashes
 from sdesam.theory import model_of
 from sdesam.theory.exact.gaussian_noise import tables

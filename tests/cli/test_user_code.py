@@ -13,7 +13,7 @@ from command_line import call
 from sdesam.cli import app
 from sdesam.cli.terminal import Failed
 from sdesam.problems.catalogue import find_landscape, load_function
-from sdesam.setting import fingerprint
+from sdesam.problems.fingerprints import fingerprint
 from sdesam.sweeps.cells import Ensemble
 from sdesam.user_code.failures import UserCodeFailed, failure_of, to_stderr
 from sdesam.user_code.loading import load_file
@@ -364,7 +364,7 @@ def test_keys_of_catalogue_names_are_those_of_before_on_every_machine():
     import torch
 
     from sdesam.problems.catalogue import LANDSCAPES
-    from sdesam.setting import _COMPUTED, _digest_of
+    from sdesam.problems.fingerprints import _COMPUTED, _digest_of
     from sdesam.sweeps.store import canonical, key_of
 
     known = {

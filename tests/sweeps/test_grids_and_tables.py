@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from command_line import call
 
-from sdesam.setting import fingerprint
+from sdesam.problems.fingerprints import fingerprint
 from sdesam.sweeps.cells import Ensemble, Escape, cell_of, rows_of
 from sdesam.sweeps.grids import Grid, read_grid
 from sdesam.sweeps.store import canonical

@@ -24,8 +24,9 @@ from ...dynamics.sde import SDE, LinearMap
 from ...problems.calculus import Scalar, grad, grad_and_hessian, hessian, norm, over
 from ...problems.landscapes import Landscape
 from ...problems.oracles import GaussianOracle, Oracle
+from ..one_step import Nodes
 from .additive import checked, direction_of, is_noiseless
-from .sdes import FirstOrder, Nodes, dnsam_sde, sam_sde, sgd_sde, usam_sde
+from .sdes import FirstOrder, dnsam_sde, sam_sde, sgd_sde, usam_sde
 
 __all__ = [
     "DNSAM", "SAM", "USAM", "Form", "IndefiniteCovariance", "Moments", "PrintedCoefficients", "clipped_mass",

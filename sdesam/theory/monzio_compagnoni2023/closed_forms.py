@@ -16,9 +16,9 @@ from ...problems.landscapes import Landscape
 from ...problems.minibatch import MinibatchOracle
 from ...problems.oracles import GaussianOracle, Oracle, is_additive
 from ..exact.gaussian_noise import effective_radius_factor
-from ..one_step import rule_of
+from ..one_step import Nodes, rule_of
 from .additive import direction_of, is_noiseless
-from .sdes import Nodes, mean_square
+from .sdes import mean_square
 
 __all__ = [
     "dnsam_loss", "drift_only_stationary_loss", "sam_loss", "sam_stationary_loss", "usam_loss",

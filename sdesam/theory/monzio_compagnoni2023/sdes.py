@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +28,7 @@ from ...dynamics.sde import SDE, LinearMap
 from ...problems.calculus import Scalar, grad, hvp, norm, over, unit
 from ...problems.minibatch import MinibatchOracle, single_data
 from ...problems.oracles import GaussianOracle, Oracle, is_additive, linearize, require_oracle
-from ..one_step import Rule, RuleCoefficients, Terms, rule_of, rule_sde
+from ..one_step import Nodes, Rule, RuleCoefficients, Terms, rule_of, rule_sde
 from .additive import (
     checked,
     dnsam_full_numerator_sde_additive,
@@ -41,7 +40,6 @@ from .additive import (
 
 __all__ = ["FirstOrder", "dnsam_full_numerator_sde", "dnsam_sde", "mean_square", "sam_sde", "sgd_sde", "usam_sde"]
 
-Nodes = tuple[Any, Tensor] | None
 _ORDER = 32
 
 
