@@ -6,10 +6,9 @@ import json
 import multiprocessing
 import os
 import shutil
-import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 
 from ..arguments import nearest
 from ..processes import cores, follow_the_driver, stopping
-from ..user_code.failures import results as results_on
 from .execution import execute, find_experiments, load, parts_folder, recorded_hashes, unexpected
 from .parts import computing_on, require_device, takes_device
 from .report import build_report, read_records
@@ -36,7 +34,11 @@ class ExperimentFailed(Exception):
 
 
 class VerdictChanged(Exception):
-    """A computed verdict differs from the one on record."""
+    """A computed verdict differs from the one on record; ``verdicts`` are all that were computed, as text or JSON."""
+
+    def __init__(self, message: str, verdicts: str) -> None:
+        super().__init__(message)
+        self.verdicts = verdicts
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,9 @@ def reproduce(
     as_json: bool,
     fresh: bool = False,
     device: str = "cpu",
+    say: Callable[[str], object] | None = None,
 ) -> str:
-    """Run experiments in separate processes and return the verdicts as text or JSON.
+    """Run experiments in separate processes and return the verdicts as text or JSON; ``say`` is told of each that ends.
 
     Finished parts are kept in results/, so that an interrupted run resumes and an unchanged one only redraws; ``fresh``
     forgets them first.  On another device than the CPU run the experiments whose Config has a ``device``: it is then in
@@ -145,12 +148,12 @@ def reproduce(
     scripts = repository.scripts_on(device, ids)
     if smoke:
         with tempfile.TemporaryDirectory(prefix="sdesam-smoke-") as folder:
-            records = _run_all(scripts, Path(folder), smoke=True, results=None, jobs=jobs, device=device)
+            records = _run_all(scripts, Path(folder), smoke=True, results=None, jobs=jobs, device=device, say=say)
         return _verdict_lines(records, as_json=as_json)
     results = repository.root / "results"
     for name in scripts if fresh else ():
         shutil.rmtree(parts_folder(results, scripts[name]), ignore_errors=True)
-    records = _run_all(scripts, repository.figures, smoke=False, results=results, jobs=jobs, device=device)
+    records = _run_all(scripts, repository.figures, smoke=False, results=results, jobs=jobs, device=device, say=say)
     (results / "manifest.json").write_text(
         json.dumps({"finished": time.ctime(), "host": os.uname().nodename if hasattr(os, "uname") else "",
                     "device": device,
@@ -160,8 +163,7 @@ def reproduce(
     changed = [f"{r['id']}: {line}" for r in records for line in unexpected(r)]
     text = _verdict_lines(records, as_json=as_json)
     if changed:
-        print(text, file=results_on())
-        raise VerdictChanged("verdicts differ from those on record: " + "; ".join(changed))
+        raise VerdictChanged("verdicts differ from those on record: " + "; ".join(changed), text)
     return text
 
 
@@ -198,7 +200,14 @@ def list_claims(repository: Repository, *, as_json: bool) -> str:
 
 
 def _run_all(
-    scripts: dict[str, Path], folder: Path, *, smoke: bool, results: Path | None, jobs: int | None, device: str
+    scripts: dict[str, Path],
+    folder: Path,
+    *,
+    smoke: bool,
+    results: Path | None,
+    jobs: int | None,
+    device: str,
+    say: Callable[[str], object] | None,
 ) -> list[dict[str, Any]]:
     workers = min(len(scripts), jobs or cores())
     longest_first = sorted(scripts.values(), key=lambda path: -load(path).MINUTES)
@@ -213,7 +222,8 @@ def _run_all(
             except Exception as error:
                 pool.shutdown(cancel_futures=True)
                 raise ExperimentFailed(f"{path.name} failed: {type(error).__name__}: {error}") from error
-            print(f"{path.stem}: done after {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+            if say is not None:
+                say(f"{path.stem}: done after {time.perf_counter() - began:.0f} s")
     return sorted(records, key=lambda r: r["id"])
 
 

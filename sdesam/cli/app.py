@@ -27,6 +27,7 @@ from .terminal import (
     deliver,
     deliver_to,
     require_writable,
+    say,
     set_threads,
     speak_any_text,
 )  # fmt: skip
@@ -265,8 +266,13 @@ def repro(
         deliver(list_claims(repository, as_json=as_json))
         return
     try:
-        deliver(reproduce(repository, ids, smoke=smoke, jobs=jobs, as_json=as_json, fresh=fresh, device=device))
-    except (ExperimentFailed, VerdictChanged) as failure:
+        deliver(
+            reproduce(repository, ids, smoke=smoke, jobs=jobs, as_json=as_json, fresh=fresh, device=device, say=say)
+        )
+    except VerdictChanged as changed:
+        deliver(changed.verdicts)
+        raise Failed(str(changed)) from changed
+    except ExperimentFailed as failure:
         raise Failed(str(failure)) from failure
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from ..files import StoreFailed
-from .terminal import Count, Numbers, Usage, computing, deliver, require_writable
+from .terminal import Count, Numbers, Usage, computing, deliver, require_writable, say
 
 __all__ = ["register"]
 
@@ -92,8 +92,8 @@ def collect(
     from ..sweeps.tables import FORMATS
 
     require_writable(output, tuple(FORMATS))
-    rows, collection = gather(folder, output)
-    print(f"wrote {rows} rows to {output.name}", file=sys.stderr)
+    rows, collection = gather(folder, output, say=say)
+    say(f"wrote {rows} rows to {output.name}")
     if collection.incomplete and not partial:
         first = collection.incomplete[0]
         raise StoreFailed(
@@ -182,23 +182,24 @@ def escape(
         folder = out or Path(temporary)
         _sweep(cells, n, folder, Means(executor, None, workers), dry_run=dry_run, as_json=as_json, quiet=not dry_run)
         if not dry_run:
-            rows = escape_table(cells, n, folder)
+            rows = escape_table(cells, n, folder, say=say)
             deliver(_json_rows(rows) if as_json else table_text(rows))
 
 
 def _sweep(cells: Any, n: int, out: Path, means: Any, *, dry_run: bool, as_json: bool, quiet: bool = False) -> None:
     """Run or estimate; complain by exit code."""
+    from ..engine.eager import UNIT
     from ..sweeps import sessions
 
     if n < 1:
         raise Usage(f"n must be >= 1, got {n}: it is the number of replicates.")
-    if n % 1024:
-        print(f"note: n is rounded up to {-(-n // 1024) * 1024}, whole units of 1,024", file=sys.stderr)
+    if n % UNIT:
+        say(f"note: n is rounded up to {-(-n // UNIT) * UNIT}, whole units of {UNIT:,}")
     if dry_run:
-        found = sessions.dry_run(cells, n, out, means)
+        found = sessions.dry_run(cells, n, out, means, say=say)
         deliver(json.dumps(found, indent=1) if as_json else "\n".join(f"{k:<18} {v}" for k, v in found.items()))
         return
-    report = sessions.sweep(cells, n, out, means, shlex.join(["sdesam", *sys.argv[1:]]))
+    report = sessions.sweep(cells, n, out, means, shlex.join(["sdesam", *sys.argv[1:]]), say=say)
     if not quiet:
         deliver(sessions.report_text(report, as_json=as_json))
     if report.interrupted:

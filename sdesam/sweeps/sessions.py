@@ -8,7 +8,8 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ __all__ = ["Means", "collect", "dry_run", "escape_table", "sweep"]
 
 DEFAULT_N = 10_240
 _PROBE_STEPS = 20
+Say = Callable[[str], object]  # what is told that a file was set aside, or a run cannot be read
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def provenance(command: str) -> dict[str, Any]:
 
 
 # ----------------------------------------------------------------- verbs
-def sweep(grid: Grid, n: int, folder: Path, means: Means, command: str) -> SweepReport:
+def sweep(grid: Grid, n: int, folder: Path, means: Means, command: str, *, say: Say = warnings.warn) -> SweepReport:
     """Compute what the store at ``folder`` misses, and log the run.
 
     Raises
@@ -141,7 +143,7 @@ def sweep(grid: Grid, n: int, folder: Path, means: Means, command: str) -> Sweep
     """
     first = Plan(grid, {}, n=n)  # every cell is made before anything is stored
     _try_out(first)
-    store = Store(folder)
+    store = Store(folder, say=say)
     _require_same_functions(store, grid)
     plan = Plan(grid, index, n=n, shard=means.share) if (index := store.index()) or means.shard else first
     fraction = time.time_ns() % 10**9  # two runs of one process may start in one second
@@ -165,11 +167,11 @@ def _require_same_functions(store: Store, grid: Grid) -> None:
                 store.require_same(stone)
 
 
-def dry_run(grid: Grid, n: int, folder: Path, means: Means) -> dict[str, Any]:
+def dry_run(grid: Grid, n: int, folder: Path, means: Means, *, say: Say = warnings.warn) -> dict[str, Any]:
     """Cells, missing units and an estimate of the time, from a few steps of one cell of each kind."""
     index = {}
     if (folder / "store.json").exists():
-        store = Store(folder, create=False)
+        store = Store(folder, create=False, say=say)
         require_files_known(store)
         index = store.index()
     plan = Plan(grid, index, n=n, shard=means.share)
@@ -202,7 +204,7 @@ def _try_out(plan: Plan) -> None:
         cell.check()  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def collect(folder: Path, output: Path) -> tuple[int, Collection]:
+def collect(folder: Path, output: Path, *, say: Say = warnings.warn) -> tuple[int, Collection]:
     """Write the table of a store; returns its rows and what is incomplete.
 
     Raises
@@ -210,13 +212,13 @@ def collect(folder: Path, output: Path) -> tuple[int, Collection]:
     StoreFailed
         When the folder is no store, or holds nothing.
     """
-    collection = Collection.of(Store(folder, create=False))
+    collection = Collection.of(Store(folder, create=False, say=say))
     return write_table(collection.rows(), output), collection
 
 
-def escape_table(grid: Grid, n: int, folder: Path) -> list[Row]:
+def escape_table(grid: Grid, n: int, folder: Path, *, say: Say = warnings.warn) -> list[Row]:
     """Rows of the cells of one grid, in the grid's order."""
-    store = Store(folder, create=False)
+    store = Store(folder, create=False, say=say)
     rows: list[Row] = []
     for cell in grid:
         sums, units = store.total(canonical(cell), cell.sums)

@@ -22,8 +22,8 @@ import io
 import json
 import os
 import re
-import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -122,8 +122,10 @@ def key_of(text: str) -> bytes:
 class Store:
     """A folder of chunks; safe for any number of writers, since a file's name says all that is in it."""
 
-    def __init__(self, folder: Path | str, *, create: bool = True) -> None:
-        """Open or create.
+    def __init__(
+        self, folder: Path | str, *, create: bool = True, say: Callable[[str], object] = warnings.warn
+    ) -> None:
+        """Open or create; ``say`` is told what is set aside, or cannot be read.
 
         Raises
         ------
@@ -131,6 +133,7 @@ class Store:
             When the folder cannot be written, is no store, or was written under another schema.
         """
         self.folder = Path(folder)
+        self.say = say
         self.set_aside: list[str] = []
         mark = self.folder / "store.json"
         if not mark.exists():
@@ -286,13 +289,13 @@ class Store:
 
     def _set_aside(self, path: Path, why: str) -> None:
         self.set_aside.append(f"{path.name}: {why}")
-        print(f"set aside {path.name} as .bad: {why}", file=sys.stderr)
         try:
             os.replace(path, path.with_name(path.name + ".bad"))
         except FileNotFoundError:
             pass
         except OSError as error:
             raise StoreFailed(f"{path} is damaged and cannot be set aside: {error.strerror}.") from error
+        self.say(f"set aside {path.name} as .bad: {why}")
 
 
 def _require_schema(mark: Path) -> None:

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
@@ -47,7 +46,7 @@ class Collection:
                 units, grid = -(-int(run["n"]) // UNIT), Grid.from_document(run["grid"])
                 texts = [canonical(cell) for cell in grid]
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                print(f"left out a run that this version cannot read: {error}", file=sys.stderr)
+                store.say(f"left out a run that this version cannot read: {error}")
                 continue
             for text in texts:
                 wanted[text] = max(units, wanted.get(text, 0))

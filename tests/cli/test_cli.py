@@ -171,7 +171,9 @@ def test_outside_a_checkout(capsys, tmp_path, monkeypatch):
     assert "run this inside a checkout" in err
 
 
-@pytest.mark.parametrize("failure", [VerdictChanged("a: b"), ExperimentFailed("saddle.py failed: ValueError: x")])
+@pytest.mark.parametrize(
+    "failure", [VerdictChanged("a: b", "all verdicts"), ExperimentFailed("saddle.py failed: ValueError: x")]
+)
 def test_changed_verdicts_and_broken_experiments_exit_1(capsys, monkeypatch, failure):
     import sdesam.claims.reproduction
 
@@ -179,9 +181,10 @@ def test_changed_verdicts_and_broken_experiments_exit_1(capsys, monkeypatch, fai
         raise failure
 
     monkeypatch.setattr(sdesam.claims.reproduction, "reproduce", fail)
-    code, _, err = call(capsys, "repro")
+    code, out, err = call(capsys, "repro")
     assert code == 1
     assert str(failure) in err
+    assert out == ("all verdicts\n" if isinstance(failure, VerdictChanged) else "")
 
 
 def test_interruption_is_130(capsys, monkeypatch):
