@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_array", "as_floats", "as_plain", "is_traced", "nearest", "require_count", "require_finite",
-    "require_nonnegative", "require_positive", "require_seed", "set_fields",
+    "require_nonnegative", "require_positive", "require_seed", "require_steps", "set_fields",
 ]  # fmt: skip
 
 
@@ -142,6 +142,18 @@ def require_count(name: str, value: Any, *, least: int, why: str) -> int:
     if count < least:
         raise ValueError(f"{name} must be >= {least}, got {count}: {why}.")
     return count
+
+
+def require_steps(horizon: float, eta: float, why: str) -> int:
+    """The steps of eta until the horizon, both > 0; ``ValueError`` unless they are a whole number."""
+    horizon = require_positive("horizon", horizon, "it is the model time of a run")
+    ratio = horizon / require_positive("eta", eta, "it is the learning rate")
+    steps = round(ratio)
+    if steps < 1 or abs(ratio - steps) > 1e-9 * steps:
+        raise ValueError(
+            f"horizon must be a whole number of steps of every eta, got {horizon} = {ratio:.6g} steps of {eta}: {why}."
+        )
+    return steps
 
 
 def require_seed(seed: Any) -> int:

@@ -1,15 +1,17 @@
-"""Files that exist whole or not at all, and what fails about them.  Imports little: the command line starts with it."""
+"""Files that exist whole or not at all, and what JSON can hold.  Imports little: the command line starts with it."""
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import time
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
-__all__ = ["UNREADABLE", "StoreFailed", "put", "remove_if_forgotten"]
+__all__ = ["UNREADABLE", "StoreFailed", "put", "remove_if_forgotten", "without_nan"]
 
 UNREADABLE = (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 _FORGOTTEN = 86_400.0  # seconds: a writer's unfinished file is younger
@@ -41,3 +43,16 @@ def remove_if_forgotten(entry: os.DirEntry) -> None:
             os.unlink(entry.path)
     except OSError:
         return  # another process was faster, or it may not be removed: it does no harm
+
+
+def without_nan(value: Any) -> Any:
+    """The value with None for each NaN and infinity, in dicts and lists at any depth: JSON has neither.
+
+    >>> without_nan({"rows": [{"value": float("nan"), "n": 3}], "limits": [float("-inf"), 0.5]})
+    {'rows': [{'value': None, 'n': 3}], 'limits': [None, 0.5]}
+    """
+    if isinstance(value, dict):
+        return {name: without_nan(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

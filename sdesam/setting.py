@@ -26,7 +26,7 @@ from .problems.oracles import ExactOracle, GaussianOracle, Oracle
 from .theory import model_of
 from .theory.methods import find_method
 
-__all__ = ["ALGORITHM", "MODEL", "SIDES", "Setting", "note_of", "start_of"]
+__all__ = ["ALGORITHM", "MODEL", "SIDES", "Setting", "note_of", "spacing", "start_of"]
 
 ALGORITHM, MODEL = "algorithm", "SDE"
 SIDES = (ALGORITHM, MODEL)
@@ -167,6 +167,15 @@ def start_of(x0: Sequence[float] | None, f: Landscape, device: str, dtype: str) 
         raise ValueError(
             f"device must be one torch can use here, got {device!r}: {str(error).splitlines()[0]}"
         ) from error
+
+
+def spacing(steps: int, rows: int) -> int:
+    """Steps between looks: the largest divisor of steps that leaves that many rows or more; the last step is saved.
+
+    >>> [spacing(steps, 10) for steps in (7, 100, 1009, 1024)]
+    [1, 10, 1, 64]
+    """
+    return max(k for k in range(1, max(steps // rows, 1) + 1) if steps % k == 0)
 
 
 def note_of(setting: Setting) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from sdesam.arguments import nearest, require_count, require_nonnegative, require_positive
+from sdesam.arguments import nearest, require_count, require_nonnegative, require_positive, require_steps
 
 
 @pytest.mark.parametrize("value", ["0.1", None, True])
@@ -31,3 +31,15 @@ def test_counts(value, error):
 def test_nearest_suggests():
     assert nearest("samm", ["sam", "usam", "sgd"]).endswith("Did you mean 'sam'?")
     assert nearest("xyz", ["sam"]) == "choose one of sam."
+
+
+def test_a_horizon_is_a_whole_number_of_steps():
+    assert [require_steps(horizon, 0.1, "") for horizon in (0.1, 0.3, 0.7, 100.0)] == [1, 3, 7, 1000]
+    for horizon, said in (
+        (0.17, "got 0.17 = 1.7 steps of 0.1: they would differ"),
+        (0.04, "0.4 steps"),
+        (1e-12, "e-11"),
+    ):
+        with pytest.raises(ValueError, match="horizon must be a whole number of steps of every eta") as refused:
+            require_steps(horizon, 0.1, "they would differ")
+        assert said in str(refused.value)

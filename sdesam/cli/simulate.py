@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,15 +13,15 @@ from ..arguments import require_count
 from ..engine.ensembles import Engine, simulate
 from ..engine.statistics import Moments
 from ..engine.streams import derived
+from ..files import without_nan
 from ..problems.calculus import norm
-from ..problems.observables import coordinate
-from ..setting import ALGORITHM, MODEL, Setting, note_of
+from ..problems.observables import customary
+from ..setting import ALGORITHM, MODEL, Setting, note_of, spacing
 from ..theory.one_step import sampling_error
-from .terminal import say
+from .terminal import say, settings_line
 
 __all__ = ["Table", "side_by_side"]
 
-_MOST_COORDINATES = 4
 _ROWS = 10
 
 
@@ -51,11 +50,8 @@ class Table:
         return found
 
     def document(self) -> dict[str, Any]:
-        """Settings and rows; NaN and infinities become null, since JSON has none."""
-        rows = [
-            {k: v if not isinstance(v, float) or np.isfinite(v) else None for k, v in r.items()} for r in self.rows()
-        ]
-        return {"schema": 1, "settings": self.settings, "rows": rows}
+        """Settings and rows, for JSON."""
+        return without_nan({"schema": 1, "settings": self.settings, "rows": self.rows()})
 
     def csv(self) -> str:
         """The rows in long form."""
@@ -68,7 +64,7 @@ class Table:
 
     def text(self) -> str:
         """A table for the eye: value ± standard error, one column a side."""
-        lines = [", ".join(f"{k} = {_short(v)}" for k, v in self.settings.items() if v is not None)]
+        lines = [settings_line(self.settings)]
         first = next(iter(self.sides.values()))
         for name in first.names:
             estimates = {side: m.estimate(name) for side, m in self.sides.items()}
@@ -78,12 +74,6 @@ class Table:
                 lines.append(f"step {int(first.steps[i]):<5}{first.times[i]:>8.4g}  {cells}")
         lost = {side: int(m.nonfinite[-1]) for side, m in self.sides.items() if m.nonfinite[-1]}
         return "\n".join([*lines, f"\ndiverged: {lost}"] if lost else lines)
-
-
-def _short(value: Any) -> Any:
-    if isinstance(value, list) and len(value) > _MOST_COORDINATES:
-        return f"{len(value)} numbers"
-    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _cell(value: Any, stderr: Any, i: int) -> str:
@@ -106,12 +96,11 @@ def side_by_side(
     start = setting.start()
     sides = (ALGORITHM, MODEL) if model else (ALGORITHM,)
     kernels = {side: setting.kernel(side) for side in sides}
-    observables: dict[str, Callable] = {"f": setting.scene.landscape}
-    observables |= {f"x[{i}]": coordinate(i) for i in range(min(len(start), _MOST_COORDINATES))}
+    observables = customary(setting.scene.landscape, len(start))
     found = {
         side: simulate(
             kernel, start, steps=steps, observables=observables, n=n, seed=_seed(setting.seed, side), engine=engine,
-            save_every=_spacing(steps) if save_every is None else save_every, progress=True,
+            save_every=spacing(steps, _ROWS) if save_every is None else save_every, progress=True,
         )
         for side, kernel in kernels.items()
     }  # fmt: skip
@@ -133,11 +122,6 @@ def side_by_side(
 def _seed(seed: int, side: str) -> int:
     """The optimizer's is the run's own, as in ``simulate``; the model's is derived from it."""
     return seed if side == ALGORITHM else derived(seed, side)
-
-
-def _spacing(steps: int) -> int:
-    """The largest divisor of steps that still gives at least ten rows: the last step is always saved."""
-    return max(k for k in range(1, max(steps // _ROWS, 1) + 1) if steps % k == 0)
 
 
 def _about_ten(saved: int) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from ..files import StoreFailed
+from ..files import StoreFailed, without_nan
 from .terminal import Count, Numbers, Usage, computing, deliver, require_writable, say
 
 __all__ = ["register"]
@@ -209,6 +209,5 @@ def _sweep(cells: Any, n: int, out: Path, means: Any, *, dry_run: bool, as_json:
 
 
 def _json_rows(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as one document; NaN and infinities become null, since JSON has none."""
-    finite = [{k: None if isinstance(v, float) and v - v != 0 else v for k, v in row.items()} for row in rows]
-    return json.dumps({"schema": 1, "rows": finite}, indent=1)
+    """Rows as one document."""
+    return json.dumps({"schema": 1, "rows": without_nan(list(rows))}, indent=1)

@@ -6,7 +6,7 @@ import functools
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -26,6 +26,7 @@ __all__ = [
     "require_writable",
     "say",
     "set_threads",
+    "settings_line",
     "speak_any_text",
 ]
 
@@ -90,6 +91,21 @@ def deliver_to(output: Path, text: str) -> None:
     except OSError as error:
         deliver(text)
         raise Usage(f"cannot write {output}: {error.strerror}; the result is on stdout instead.") from error
+
+
+def settings_line(settings: Mapping[str, Any]) -> str:
+    """The settings that are not None, in one line, for the eye: of more than four numbers the count.
+
+    >>> settings_line({"eta": 0.1, "rho": None, "x0": [0.0] * 27})
+    'eta = 0.1, x0 = 27 numbers'
+    """
+    return ", ".join(f"{name} = {_short(value)}" for name, value in settings.items() if value is not None)
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, list) and len(value) > 4:
+        return f"{len(value)} numbers"
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def speak_any_text() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..arguments import require_nonnegative
 from ..dynamics.kernels import unwrap
 from ..dynamics.updates import dnsam, dnsam_full_numerator, sam, sgd, usam
+from ..files import without_nan
 from ..plotting import COLOURS, new_figure, save, style
 from ..problems.minibatch import MinibatchOracle
 from ..problems.oracles import ExactOracle
@@ -21,6 +22,7 @@ from ..theory.linear_stability import Stability, stability
 from ..weak.comparison import apart, beside
 from ..weak.metrics import AGAIN, Comparison, gradient_and_radius
 from ..weak.models import MODELS
+from .terminal import settings_line
 
 __all__ = ["Validation", "validated"]
 
@@ -48,15 +50,14 @@ class Validation:
         ]
 
     def document(self) -> dict[str, Any]:
-        """Settings, stability, rows and answers; NaN and infinities become null, since JSON has none."""
-        rows = [{k: _finite(v) for k, v in row.items()} for row in self.rows()]
+        """Settings, stability, rows and answers, for JSON."""
         stable = {f"{rho:g}": asdict(s) | {"factor": s.factor} for rho, s in self.stability.items()}
-        return {"schema": 1, "settings": self.settings, "stability": stable, "rows": rows,
-                "answers": {f"{rho:g}": answers(c) for rho, c in self.comparisons.items()}}  # fmt: skip
+        found = {"schema": 1, "settings": self.settings, "stability": stable, "rows": self.rows()}
+        return without_nan(found | {"answers": {f"{rho:g}": answers(c) for rho, c in self.comparisons.items()}})
 
     def text(self) -> str:
         """For the eye."""
-        lines = [", ".join(f"{k} = {_short(v)}" for k, v in self.settings.items() if v is not None)]
+        lines = [settings_line(self.settings)]
         for rho, c in self.comparisons.items():
             lines += ["", f"rho = {rho:g}: {self.stability[rho]}", *self._losses(rho, c)]
             for phi in c.algorithm:
@@ -123,16 +124,6 @@ def _line(row: Mapping[str, Any]) -> str:
     heavy = "  heavy-tailed" if row["heavy_tailed"] else ""
     return (f"    {row['model']:<22}{row['metric']:>14.3e}  [{row['low']:.2e}, {row['high']:.2e}]"
             f"{row['error']:>14.3e} ± {row['stderr']:.1e}{heavy}")  # fmt: skip
-
-
-def _short(value: Any) -> Any:
-    if isinstance(value, list) and len(value) > 4:
-        return f"{len(value)} numbers"
-    return f"{value:.6g}" if isinstance(value, float) else value
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _over_time(ax: Any, c: Comparison, model: str, colour: str) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..arguments import as_floats, require_count, require_positive, set_fields
 from ..problems.calculus import Scalar
 from ..problems.noise import Normal
-from .sde import SDE, LinearMap
+from .sde import NUMBERS_AT_ONCE, SDE, LinearMap
 
 __all__ = [
     "EulerMaruyama",
@@ -30,7 +30,6 @@ __all__ = [
     "small_noise_srk",
 ]
 
-_NUMBERS_AT_ONCE = 2**22  # 32 MB of float64 for each array of a large coefficient
 _LANES = 16  # rows come in multiples of this, as in the engine, for reproducible last bits
 
 
@@ -79,7 +78,7 @@ class Integrator:
     def step(self, state: Tensor, z: Any) -> Tensor:
         """One step of the scheme, a few replicates at a time where the coefficients are large."""
         size = self.sde.row_size
-        rows = max(_LANES, _NUMBERS_AT_ONCE // size // _LANES * _LANES) if size else len(state)
+        rows = max(_LANES, NUMBERS_AT_ONCE // size // _LANES * _LANES) if size else len(state)
         if state.ndim != 2 or len(state) <= rows:
             return self.advance(state, z)
         starts = range(0, len(state), rows)

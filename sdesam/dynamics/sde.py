@@ -10,8 +10,9 @@ from torch import Tensor
 from ..arguments import require_count, set_fields
 from ..problems.oracles import Oracle
 
-__all__ = ["SDE", "Coefficients", "LinearMap", "UpdateField"]
+__all__ = ["NUMBERS_AT_ONCE", "SDE", "Coefficients", "LinearMap", "UpdateField"]
 
+NUMBERS_AT_ONCE = 2**22  # 32 MB of float64 for each array of a large coefficient: more rows are computed in turn
 LinearMap = Callable[[Tensor], Tensor]
 Coefficients = Callable[[Tensor], tuple[Tensor, LinearMap | None]]
 UpdateField = Callable[[Oracle, Tensor, Tensor], Tensor]

@@ -19,9 +19,10 @@ from ..dynamics.updates import sgd
 from ..engine.ensembles import Cloud, simulate
 from ..engine.statistics import Moments
 from ..engine.streams import derived
+from ..files import without_nan
 from ..problems.calculus import hessian
 from ..problems.oracles import ExactOracle, GaussianOracle, Oracle
-from ..setting import ALGORITHM, MODEL
+from ..setting import ALGORITHM, MODEL, spacing
 from ..theory import monzio_compagnoni2023 as mc23
 from ..theory.exact.planar import planar_eigenvalues
 from .critical import critical_points
@@ -57,7 +58,7 @@ class Curves:
     def document(self) -> dict[str, Any]:
         """For the page: lists, null where not finite."""
         found: dict[str, Any] = {
-            what: {side: {k: _plain(v) for k, v in self.values(side, what).items()} for side in self.runs}
+            what: {side: {k: without_nan(v.tolist()) for k, v in self.values(side, what).items()} for side in self.runs}
             for what in ("quantity", "inside", "loss")
         }
         a, b = (self.values(side, "quantity")["value"][-1] for side in (ALGORITHM, MODEL))
@@ -94,7 +95,7 @@ def curves(library: Library, state: State, n: int) -> Curves:
         side: _compiled(
             partial(
                 simulate, kernel, x0, steps=state.steps, n=n, seed=seed_of(state, side),
-                save_every=_spacing(state.steps), observables=observables, internals={"inside": lambda s: s[2]},
+                save_every=spacing(state.steps, _ROWS), observables=observables, internals={"inside": lambda s: s[2]},
             )
         )
         for side, kernel in stopped_kernels(library, state).items()
@@ -164,12 +165,3 @@ def _quantity(state: State, f: Callable, reference: Tensor) -> Callable[[Tensor]
         return lambda x: planar_eigenvalues(hessian(f)(x))[1]
     i = 0 if state.quantity == "x[0]" else 1
     return lambda x: x[..., i]
-
-
-def _spacing(steps: int) -> int:
-    """The largest divisor of the steps that leaves about sixty rows or more."""
-    return max(k for k in range(1, max(1, steps // _ROWS) + 1) if steps % k == 0)
-
-
-def _plain(values: np.ndarray) -> list[float | None]:
-    return [float(v) if np.isfinite(v) else None for v in values]

@@ -12,7 +12,8 @@ from torch import Tensor
 from ..arguments import is_traced
 
 __all__ = [
-    "Observable", "asked", "coordinate", "difference", "observable_named", "of_member", "products", "squared_norm",
+    "Observable", "asked", "coordinate", "customary", "difference", "observable_named", "of_member", "products",
+    "squared_norm",
 ]  # fmt: skip
 
 _COORDINATE = re.compile(r"x\[(\d+)\]")
@@ -54,6 +55,11 @@ def of_member(phi: Observable, i: int) -> Observable:
 def difference(phi: Observable, first: int = 0, second: int = 1) -> Observable:
     """phi(x) − phi(X): the difference of two members of a coupled kernel, replicate by replicate."""
     return lambda pair: phi(pair[..., first, :]) - phi(pair[..., second, :])
+
+
+def customary(f: Observable, d: int) -> dict[str, Observable]:
+    """What is looked at where nothing else is asked for: f and the first four coordinates."""
+    return {"f": f} | {f"x[{i}]": coordinate(i) for i in range(min(d, 4))}
 
 
 def observable_named(name: str, f: Observable, *, d: int | None = None) -> Observable:

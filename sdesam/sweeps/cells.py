@@ -16,14 +16,13 @@ from ..engine.exits import ExitTimes, first_exit
 from ..engine.probe import probe_kernel
 from ..engine.statistics import Estimate, Moments, wilson
 from ..problems.fingerprints import fingerprint
-from ..problems.observables import observable_named
+from ..problems.observables import customary, observable_named
 from ..setting import MODEL, SIDES, Setting
 from ..user_code.failures import guarded
 from .touchstones import Touchstone, touchstone_of
 
 __all__ = ["CELLS", "Ensemble", "Escape", "Row", "cell_of", "rows_of"]
 
-_MOST_COORDINATES = 4
 Row = dict[str, Any]
 
 
@@ -107,12 +106,12 @@ class Ensemble(_Simulated):
         """Moments over these replicates; diverged ones are counted in them."""
         self._require_same_names()
         start, f = self.start(), self.scene.landscape
-        names = self.observables or ("f", *(f"x[{i}]" for i in range(min(len(start), _MOST_COORDINATES))))
+        asked = {name: observable_named(name, f) for name in self.observables} or customary(f, len(start))
         with warnings.catch_warnings(), guarded():
             warnings.simplefilter("ignore", DivergenceWarning)
             return simulate(
-                self.kernel(self.side), start, steps=self.steps, observables={n: observable_named(n, f) for n in names},
-                n=replicates.stop, seed=self.seed, save_every=self.steps // self.saves, replicates=replicates,
+                self.kernel(self.side), start, steps=self.steps, observables=asked, n=replicates.stop, seed=self.seed,
+                save_every=self.steps // self.saves, replicates=replicates,
                 engine="eager",  # a chunk does not know the run's n, and a store must not mix engines
             )  # fmt: skip
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, overload
 
-from ..arguments import nearest, require_positive
+from ..arguments import nearest, require_steps
 from ..problems.fingerprints import fingerprint
 from ..setting import SIDES
 from .cells import CELLS, Ensemble, Escape
@@ -79,7 +79,7 @@ class Grid(Sequence):
             index, i = divmod(index, len(self.axes[name]))
             chosen[name] = self.axes[name][i]
         if _HORIZON in chosen:
-            chosen["steps"] = _steps(chosen.pop(_HORIZON), chosen["eta"])
+            chosen["steps"] = require_steps(chosen.pop(_HORIZON), chosen["eta"], "a run ends with a step")
         meanings = {f"{name}_is": self.stands_for.get(chosen[name], "") for name in ("landscape", "method")}
         values: dict[str, Any] = chosen | meanings
         return self.kind(**values)
@@ -96,15 +96,6 @@ class Grid(Sequence):
             for name, values in document["axes"].items()
         }
         return cls(CELLS[document["kind"]], axes, document["stands_for"])
-
-
-def _steps(horizon: float, eta: float) -> int:
-    horizon = require_positive("horizon", horizon, "it is the model time of a run")
-    eta = require_positive("eta", eta, "it is the learning rate")
-    steps = horizon / eta
-    if not abs(steps - round(steps)) <= 1e-9 * steps:
-        raise ValueError(f"horizon must be a whole number of steps of eta = {eta}, got {horizon}: {steps:.6g} steps.")
-    return round(steps)
 
 
 def read_grid(path: Path) -> tuple[Grid, int | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.eager import UNIT
-from ..files import StoreFailed, put
+from ..files import StoreFailed, put, without_nan
 from ..problems.fingerprints import FILES
 from .cells import Row, cell_of, rows_of
 from .grids import Grid
@@ -119,12 +118,7 @@ def _csv(rows: list[Row]) -> bytes:
 
 
 def _json(rows: list[Row]) -> bytes:
-    plain = [{k: _plain(v) for k, v in row.items()} for row in rows]
-    return json.dumps({"schema": 1, "rows": plain}, indent=1, allow_nan=False).encode()
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps({"schema": 1, "rows": without_nan(rows)}, indent=1, allow_nan=False).encode()
 
 
 def _netcdf(rows: list[Row]) -> bytes:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..arguments import require_nonnegative, require_positive
+from ..dynamics.sde import NUMBERS_AT_ONCE
 from ..engine.ensembles import Points, as_points
 from ..problems.calculus import grad, hessian
 from ..problems.observables import Observable
@@ -21,7 +22,6 @@ from .drift_corrections import default_rule, mean_field
 __all__ = ["LeadingConstant", "follows_gradient", "leading_constant"]
 
 _MOST_STEPS = 1024
-_MOST_NUMBERS = 2**22  # points x nodes x d that are computed together
 _VANISHING = 1e-7  # constants of √eta below it are rounding
 State = tuple[Tensor, ...]
 
@@ -175,7 +175,7 @@ class Fields:
 
 def _fields(update: Callable[..., Tensor], rule: Rule, model: Model, c: float, x: Tensor) -> Fields:
     """In parts of bounded memory: each point takes every node of the rule."""
-    most = max(1, _MOST_NUMBERS // (rule.count * x.shape[-1]))
+    most = max(1, NUMBERS_AT_ONCE // (rule.count * x.shape[-1]))
     parts = [_fields_together(update, rule, model, c, part) for part in x.split(most)]
     return Fields(x, *(torch.cat([getattr(p, name) for p in parts]) for name in ("H", "half", "source", "noise")))
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arguments import as_floats, require_count, require_nonnegative, require_positive, require_seed
+from ..arguments import as_floats, require_count, require_nonnegative, require_positive, require_seed, require_steps
 from ..dynamics.kernels import Kernel, optimizer, unwrap
 from ..dynamics.sde import SDE
 from ..dynamics.updates import sgd
@@ -225,17 +225,8 @@ def clock(etas: Sequence[float], horizon: float) -> tuple[list[float], list[int]
     falling = sorted((require_positive("eta", eta, "it is the learning rate") for eta in etas), reverse=True)
     if len(falling) < 4:
         raise ValueError(f"etas must be at least four, got {falling}: the expansion of the error has four terms.")
-    return falling, [_steps(horizon, eta) for eta in falling]
-
-
-def _steps(horizon: float, eta: float) -> int:
-    steps = round(horizon / eta)
-    if steps < 1 or abs(horizon / eta - steps) > 1e-9 * steps:
-        raise ValueError(
-            f"horizon must be a whole number of steps of every eta, got {horizon} = {horizon / eta:.6g} x {eta}: the "
-            "optimizer and the SDE would be compared at different times."
-        )
-    return steps
+    why = "the optimizer and the SDE would be compared at different times"
+    return falling, [require_steps(horizon, eta, why) for eta in falling]
 
 
 def errors_at(

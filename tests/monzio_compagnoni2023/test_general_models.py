@@ -273,7 +273,7 @@ def test_models_run_in_simulate_and_rows_do_not_depend_on_the_chunks(monkeypatch
     kernel = ss.small_noise_srk(mc23.sam_sde(g, eta=0.1, rho=0.1), 0.05)
     run = partial(ss.simulate, kernel, [0.9, 1.3], steps=3, observables={"x": ss.coordinate(0)}, n=500)
     whole = run().estimate("x").value
-    monkeypatch.setattr(integrators, "_NUMBERS_AT_ONCE", 32 * 12)
+    monkeypatch.setattr(integrators, "NUMBERS_AT_ONCE", 32 * 12)
     np.testing.assert_allclose(run().estimate("x").value, whole, rtol=1e-13)
     assert model_of(partial(ss.sam, rho=0.1), g, 0.1).noise_dim == 6
 

@@ -69,7 +69,7 @@ DRIVE: dict[str, ir.Type] = {
 
 
 def _drive(module: ir.Module, seed: Any, reduce: Any, exits: Any) -> None:
-    """Units ``first/1024, ..``, replicates below ``stop``: a row of sums, or of exits, for each unit and saved step.
+    """Units ``first/UNIT, ..``, replicates below ``stop``: a row of sums, or of exits, for each unit and saved step.
 
     ``given`` says that every unit's generators and state are in ``rng_start`` and ``start``; else they are seeded, and
     all units start from one state.

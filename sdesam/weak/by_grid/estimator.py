@@ -27,7 +27,7 @@ from torch import Tensor
 from ...arguments import require_positive
 from ...dynamics.integrators import euler_maruyama
 from ...dynamics.kernels import Kernel
-from ...dynamics.sde import SDE
+from ...dynamics.sde import NUMBERS_AT_ONCE, SDE
 from ...engine.ensembles import Points, as_points
 from ...engine.probe import probe_kernel
 from ...engine.statistics import Estimate
@@ -45,7 +45,6 @@ _ROUNDING = 2e-14  # per multiplication by a transition matrix
 _SLACK = 1.0  # ranges of phi on the grid by which a value may leave it: phi may have its minimum between two nodes
 _LONGEST = 1 / 32  # the scheme's longest step
 _ODE_TOLERANCES = (1e-10, 1e-12)
-_NUMBERS_AT_ONCE = 2**22
 
 
 def by_quadrature(
@@ -279,7 +278,7 @@ def tabulated(sde: SDE, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
     ValueError
         Where they are not finite.
     """
-    rows = max(1, _NUMBERS_AT_ONCE // max(sde.row_size, sde.noise_dim * x.shape[1], 1))
+    rows = max(1, NUMBERS_AT_ONCE // max(sde.row_size, sde.noise_dim * x.shape[1], 1))
     parts = [drift_and_covariance(sde, x[i : i + rows]) for i in range(0, len(x), rows)]
     drift, covariance = (torch.cat(part) for part in zip(*parts, strict=True))
     bad = ~(torch.isfinite(drift).all(-1) & torch.isfinite(covariance).all(-1).all(-1))

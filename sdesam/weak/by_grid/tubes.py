@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...dynamics.integrators import heun_path, small_noise_srk
 from ...dynamics.kernels import Kernel, Optimizer, Subcycled, subcycle
-from ...dynamics.sde import SDE
+from ...dynamics.sde import NUMBERS_AT_ONCE, SDE
 from ...engine.ensembles import simulate
 from ...problems.observables import Observable, coordinate
 from ...problems.oracles import GaussianOracle
@@ -41,7 +41,6 @@ _SMOOTH = 1e-8  # moments of two rules that differ by less are those of a smooth
 _PILOT = 256
 _HEUN = 16
 _ALIKE = 1.1  # times the optimizer's noise of a step, up to which the optimizer's own pilot says how far a model goes
-_NUMBERS_AT_ONCE = 2**22
 Step = Callable[[Tensor], tuple[np.ndarray, np.ndarray]]  # x (n, d) -> x⁺ at the nodes (n, Q, d), weights (n, Q)
 
 
@@ -99,7 +98,7 @@ def arrivals(grid: Grid, step: Step) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """What ``transition`` asks for, a few nodes at a time."""
     points = grid.points
     _, w = step(points[:1])
-    rows = max(1, _NUMBERS_AT_ONCE // (w.shape[-1] * 2 * grid.radius * len(grid.shape)))
+    rows = max(1, NUMBERS_AT_ONCE // (w.shape[-1] * 2 * grid.radius * len(grid.shape)))
     return (step(points[i : i + rows]) for i in range(0, len(points), rows))
 
 
