@@ -27,7 +27,7 @@ _STYLE = f"{_NAME}.mplstyle"
 _FILES = {path.relative_to(_PACKAGE).as_posix(): path.read_bytes() for path in sorted(_PACKAGE.rglob("*.py"))}
 _PLOTTING = frozenset({"plotting.py"})  # what it imports are types: of the drawing it counts alone
 # They draw, print or keep what others computed; everything else that a script's run reaches may change a number.
-_NO_NUMBERS = _PLOTTING | {"engine/javascript.py", "engine/progress.py", "files.py"}
+_NO_NUMBERS = _PLOTTING | {"engine/display.py", "engine/javascript.py", "engine/progress.py", "files.py"}
 _BESIDE = "experiments"
 _ROOTS = {
     "numbers": ("run", "Config"),

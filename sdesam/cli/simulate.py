@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import require_count
+from ..engine.display import about_ten
 from ..engine.ensembles import Engine, simulate
 from ..engine.statistics import Moments
 from ..engine.streams import derived
@@ -116,20 +117,9 @@ def side_by_side(
         drift, trace = sampling_error(setting.model(), start)
         settings |= {"drift error at x0": float(norm(drift)), "trace error at x0": float(trace)}
     saved = len(found[ALGORITHM].steps)
-    return Table(settings, found, tuple(range(saved)) if save_every is not None else _about_ten(saved))
+    return Table(settings, found, tuple(range(saved)) if save_every is not None else tuple(about_ten(saved)))
 
 
 def _seed(seed: int, side: str) -> int:
     """The optimizer's is the run's own, as in ``simulate``; the model's is derived from it."""
     return seed if side == ALGORITHM else derived(seed, side)
-
-
-def _about_ten(saved: int) -> tuple[int, ...]:
-    """Places of ten rows after the first, evenly spread; all where they are not more than twice as many.
-
-    >>> _about_ten(5), _about_ten(102)
-    ((0, 1, 2, 3, 4), (0, 10, 20, 30, 40, 50, 61, 71, 81, 91, 101))
-    """
-    if saved <= 2 * _ROWS + 1:
-        return tuple(range(saved))
-    return tuple(round(i * (saved - 1) / _ROWS) for i in range(_ROWS + 1))

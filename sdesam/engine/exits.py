@@ -14,6 +14,7 @@ from torch import Tensor
 from ..arguments import require_count
 from ..dynamics.kernels import Kernel
 from .choice import short_run
+from .display import about_ten, html_table, numbers
 from .eager import blocks, visit
 from .ensembles import Cloud, Engine, Points, common_start, fused_or_note, one_point, part_of, prepare, run_counts
 from .llvm.compilation import Fused
@@ -130,6 +131,21 @@ class ExitTimes:
             raise ValueError(f"counts must be numbers of replicates, got {counts.dtype} of shape {counts.shape}.")
         engine, note = str(arrays.get("engine", "eager")), str(arrays.get("engine_note", ""))
         return cls(counts, censored, diverged, float(arrays["dt"]), engine, note)
+
+    def __repr__(self) -> str:
+        left, mean = numbers(self.escaped())[0], numbers(self.restricted_mean())[0]
+        lost = f", {self.diverged:,} of them to a non-finite point" * (self.diverged > 0)
+        stayed = f", a lower bound: {self.censored:,} stayed inside" * (self.censored > 0)
+        return (
+            f"ExitTimes to step {len(self.counts) - 1}, t = {self.times[-1]:g}: n = {self.n:,}, {self.engine} engine\n"
+            f"  fraction that left: {left}{lost}\n  mean exit time: {mean}{stayed}"
+        )
+
+    def _repr_html_(self) -> str:
+        at = about_ten(len(self.counts))
+        low, high = self.band()
+        columns = {"time": self.times, "still inside": self.survival, "95 % band from": low, "to": high}
+        return html_table(repr(self), {name: column[at] for name, column in columns.items()})
 
     def _order_statistic(self, rank: float | int) -> float:
         if rank < 1:

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
+from .display import about_ten, ends, html_table, numbers, some
+
 __all__ = ["Estimate", "Moments", "wilson"]
 
 _ARRAYS = ("steps", "count", "nonfinite", "mean", "comoment", "m3", "m4", "low", "high")
 _NAMED = ("histogram ", "edges ")
+_COLUMNS = 8  # observables of a table in a notebook
 HEAVY_SHARE = 0.05  # one replicate carrying more of the variance than this makes a mean undecidable
 _CHANCE = 3.0  # the largest of n squared Gaussians, centred and squared, carries about 2 (ln n)²/n; half as much again
 _ALWAYS_HEAVY = 0.5
@@ -79,7 +82,7 @@ class Estimate:
             half = np.where(exact, 1.0, quantile) * self.stderr
         return np.asarray(self.value) - half, np.asarray(self.value) + half
 
-    def __getitem__(self, index: int | slice | np.ndarray) -> Estimate:
+    def __getitem__(self, index: int | slice | list[int] | np.ndarray) -> Estimate:
         """The estimate at one (or some) of the saved steps."""
         shape = np.shape(self.value)
         value, stderr, n, heavy = (
@@ -92,6 +95,12 @@ class Estimate:
         if np.ndim(self.value) == 0:
             return f"{float(self.value):.6g} ± {float(self.stderr):.2g} (n = {int(self.n)}){mark}"
         return f"{np.size(self.value)} values, last {self[-1]}"
+
+    def __repr__(self) -> str:
+        shape, n, shown = np.shape(self.value), np.ravel(self.n), ends(numbers(self))
+        what = f"{' x '.join(map(str, shape))} values {shown}" if shape else shown
+        mark = ", heavy-tailed" if np.any(self.heavy_tailed) else ""
+        return f"Estimate({what}, n = {int(n[-1]) if len(n) else 0:,}, {self.method}{mark})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,6 +293,19 @@ class Moments:
     def covariance(self) -> np.ndarray:
         """Sample covariance of the observables at every saved step, shape (S, K, K)."""
         return self.comoment / np.maximum(self.count - 1, 1)[:, None, None]
+
+    def __repr__(self) -> str:
+        lost, last = int(self.nonfinite[-1]), [f"{k} {numbers(self.estimate(k)[-1])[0]}" for k in self.names]
+        return (
+            f"Moments of {some(self.names)}: n = {int(self.count[-1]):,}, {self.method}, {self.engine} engine\n"
+            f"  {len(self.steps)} saved steps {ends(self.steps)}, t = {ends(self.times)}\n"
+            f"  at the last: {some(last)}{f'; {lost:,} diverged' * (lost > 0)}"
+        )
+
+    def _repr_html_(self) -> str:
+        at = about_ten(len(self.steps))
+        shown = {name: numbers(self.estimate(name)[at]) for name in self.names[:_COLUMNS]}
+        return html_table(repr(self).splitlines()[0], {"step": self.steps[at], "time": self.times[at]} | shown)
 
     def _squares(self) -> np.ndarray:
         return np.diagonal(self.comoment, axis1=1, axis2=2)

@@ -63,6 +63,11 @@ class FiniteSum:
         """Number of data."""
         return len(self._parts()[0])
 
+    def __repr__(self) -> str:
+        data = " and ".join(f"{str(part.dtype).removeprefix('torch.')} {tuple(part.shape)}" for part in self._parts())
+        loss = getattr(self.loss, "__name__", self.loss)
+        return f"FiniteSum(N = {self.N}, d = {self.dim or 'any'}, loss {loss}, data {data})"
+
     def losses(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch N"]:
         """The N losses at every point."""
         self._require_points(x)
@@ -164,6 +169,9 @@ class ModuleLoss:
 
     module: torch.nn.Module
     loss: Callable[[Tensor, Tensor], Tensor]
+
+    def __repr__(self) -> str:
+        return f"{getattr(self.loss, '__name__', self.loss)} of a {type(self.module).__name__}"
 
     def __call__(self, x: Float[Tensor, " d"], datum: tuple[Tensor, Tensor]) -> Tensor:
         """The loss of one datum; the module sees a batch of one."""

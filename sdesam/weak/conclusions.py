@@ -25,6 +25,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from ..arguments import require_nonnegative
+from ..engine.display import ends, html_table, numbers
 from ..engine.statistics import Estimate
 
 __all__ = [
@@ -107,6 +108,18 @@ class Order:
     conclusion: str
     reason: str
     needed: int | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"Order({self.conclusion}: {self.reason})\n"
+            f"  {len(self.etas)} eta {ends(self.etas)}, errors {ends(numbers(self.errors))}, {self.errors.method}\n"
+            f"  slope {numbers(self.slope)[0]}, b {numbers(self.constant)[0]}"
+        )
+
+    def _repr_html_(self) -> str:
+        columns = {"eta": self.etas, "error": numbers(self.errors), "error/eta": self.errors.value / self.etas}
+        columns |= {"local slope": ["", *numbers(self.local_slopes)]}
+        return html_table(f"{self.conclusion}: {self.reason}", columns)
 
 
 def conclude(

@@ -24,6 +24,7 @@ from ..dynamics.controls import antithetic, averaged, controlled, linearised
 from ..dynamics.integrators import heun, small_noise_srk
 from ..dynamics.kernels import Kernel, coupled, subcycle
 from ..dynamics.sde import SDE
+from ..engine.display import about_ten, ends, html_table, numbers
 from ..engine.ensembles import Cloud, Points, as_points, simulate
 from ..engine.probe import probe
 from ..engine.statistics import Estimate, Moments
@@ -66,6 +67,18 @@ class WeakError:
         e, s = np.abs(np.asarray(self.error.value))[1:], np.asarray(self.error.stderr)[1:]
         q = float(ndtri(1 - (1 - level) / 2 / len(e)))
         return float(e.max()), max(0.0, float((e - q * s).max())), float((e + q * s).max())
+
+    def __repr__(self) -> str:
+        parts = {"error": self.error, "chain": self.chain, "SDE": self.sde, "bias of the scheme": self.bias}
+        last = ", ".join(f"{name} {numbers(e[-1])[0]}" for name, e in parts.items())
+        sup = "largest |error| {:.3g} [{:.3g}, {:.3g}]".format(*self.sup()) if len(self.times) > 1 else "one time"
+        return f"WeakError at t = {ends(self.times)}, {self.error.method}: {sup}\n  at the last: {last}"
+
+    def _repr_html_(self) -> str:
+        at = about_ten(len(self.times))
+        parts = {"error": self.error, "chain": self.chain, "SDE": self.sde}
+        shown = {name: numbers(e[at]) for name, e in parts.items()}
+        return html_table(repr(self).splitlines()[0], {"time": self.times[at]} | shown)
 
 
 def by_coupled_mc(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
+from ..engine.display import ends, html_table, numbers, some
 from ..engine.statistics import Estimate
 from ..problems.calculus import grad, norm
 from ..problems.landscapes import Landscape
@@ -35,6 +36,22 @@ class Comparison:
     algorithm: dict[str, Estimate]
     errors: dict[str, dict[str, Estimate]]
     lost: np.ndarray
+
+    def __repr__(self) -> str:
+        phi, lost = next(iter(self.algorithm)), int(self.lost.max())
+        found = (f"{model} {self._shown(model, phi)}" for model in self.errors)
+        lines = f"Comparison of {some(self.algorithm)} at t = {ends(self.times)}{f', {lost:,} lost' * (lost > 0)}"
+        return f"{lines}\n  largest error of {phi} over its mean [95 %]: {some(found, 5)}"
+
+    def _repr_html_(self) -> str:
+        pairs = [(phi, model) for phi in self.algorithm for model in self.errors]
+        rows = [(p, m, self._shown(m, p), numbers(self.errors[m][p][-1])[0]) for p, m in pairs]
+        names = ("observable", "model", "largest error over mean [95 %]", "error at the end")
+        return html_table(repr(self).splitlines()[0], dict(zip(names, zip(*rows, strict=True), strict=True)))
+
+    def _shown(self, model: str, phi: str) -> str:
+        with np.errstate(all="ignore"):
+            return "{:.3g} [{:.3g}, {:.3g}]".format(*self.metric(model, phi))
 
     def metric(self, model: str, phi: str, level: float = 0.95) -> tuple[float, float, float]:
         """``metric`` of a model's error."""

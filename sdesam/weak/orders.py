@@ -16,6 +16,7 @@ from ..arguments import as_floats, require_count, require_nonnegative, require_p
 from ..dynamics.kernels import Kernel, optimizer, unwrap
 from ..dynamics.sde import SDE
 from ..dynamics.updates import sgd
+from ..engine.display import ends, html_table, numbers, some
 from ..engine.ensembles import Cloud, Points
 from ..engine.statistics import Estimate
 from ..engine.streams import derived
@@ -78,6 +79,12 @@ class WeakOrder:
         slope = self.order.slope
         return f"{self.conclusion}: {self.order.reason} (slope {slope.value:.3f} ± {slope.stderr:.1g})"
 
+    def __repr__(self) -> str:
+        return f"Weak{self.order!r}"
+
+    def _repr_html_(self) -> str:
+        return self.order._repr_html_()
+
 
 @dataclass(frozen=True, eq=False)
 class WeakOrders(Mapping):
@@ -98,6 +105,15 @@ class WeakOrders(Mapping):
     def __len__(self) -> int:
         """Number of observables."""
         return len(self.found)
+
+    def __repr__(self) -> str:
+        found = some(f"{name}: {order.conclusion}" for name, order in self.items())
+        return f"WeakOrders({found}; {self.model}, {len(self.etas)} eta {ends(self.etas)})"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, o.conclusion, numbers(o.slope)[0], o.order.reason) for name, o in self.items()]
+        names = ("observable", "conclusion", "slope", "reason")
+        return html_table(repr(self), dict(zip(names, zip(*rows, strict=True), strict=True)))
 
 
 def weak_order(

@@ -12,8 +12,8 @@ import pytest
 from command_line import call
 
 from sdesam.cli import sweep
-from sdesam.cli.simulate import _about_ten
 from sdesam.cli.terminal import Usage, deliver, speak_any_text
+from sdesam.engine.display import about_ten
 from sdesam.setting import spacing
 
 ROOT = Path(__file__).parents[2]
@@ -120,7 +120,7 @@ def test_other_numbers_are_no_counts(capsys, text):
 @pytest.mark.parametrize("steps", [1, 7, 20, 50, 53, 100, 101, 1009, 1024])
 def test_about_ten_rows_whatever_the_steps(steps):
     saved = steps // spacing(steps, 10) + 1
-    rows = _about_ten(saved)
+    rows = about_ten(saved)
     assert min(steps, 10) + 1 <= len(rows) <= 21
     assert (rows[0], rows[-1]) == (0, saved - 1) and len(set(rows)) == len(rows)
 
