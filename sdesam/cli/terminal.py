@@ -16,19 +16,9 @@ from cyclopts import Parameter
 from ..user_code.failures import results, to_stderr
 
 __all__ = [
-    "Count",
-    "Failed",
-    "Numbers",
-    "Usage",
-    "computing",
-    "deliver",
-    "deliver_to",
-    "require_writable",
-    "say",
-    "set_threads",
-    "settings_line",
-    "speak_any_text",
-]
+    "Count", "Failed", "Numbers", "Usage", "computing", "deliver", "deliver_to", "require_writable", "say",
+    "set_threads", "settings_line", "speak_any_text",
+]  # fmt: skip
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -20,15 +20,8 @@ from ..problems.noise import Normal
 from .sde import NUMBERS_AT_ONCE, SDE, LinearMap
 
 __all__ = [
-    "EulerMaruyama",
-    "Heun",
-    "Integrator",
-    "SmallNoiseSRK",
-    "euler_maruyama",
-    "heun",
-    "heun_path",
-    "small_noise_srk",
-]
+    "EulerMaruyama", "Heun", "Integrator", "SmallNoiseSRK", "euler_maruyama", "heun", "heun_path", "small_noise_srk",
+]  # fmt: skip
 
 _LANES = 16  # rows come in multiples of this, as in the engine, for reproducible last bits
 

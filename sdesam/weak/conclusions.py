@@ -29,15 +29,8 @@ from ..engine.display import ends, html_table, numbers
 from ..engine.statistics import Estimate
 
 __all__ = [
-    "HALF_INTEGER",
-    "INTEGER",
-    "THREE_HALVES",
-    "Order",
-    "conclude",
-    "order_name",
-    "powers_of",
-    "second_powers_of",
-]
+    "HALF_INTEGER", "INTEGER", "THREE_HALVES", "Order", "conclude", "order_name", "powers_of", "second_powers_of",
+]  # fmt: skip
 
 HALF_INTEGER = (0.5, 1.0, 1.5, 2.0)
 INTEGER = (0.5, 1.0, 2.0, 3.0)
