@@ -18,7 +18,7 @@ from ..problems.oracles import ExactOracle, Oracle
 from ..setting import Setting
 from ..theory.one_step import Model
 from ..weak.conclusions import Order, powers_of, second_powers_of
-from ..weak.fluctuations import fluctuation_order
+from ..weak.fluctuations import fluctuation_order, says_of_the_diffusion
 from ..weak.leading_constants import LeadingConstant, follows_gradient, leading_constant
 from ..weak.named_models import named_model
 from ..weak.orders import WeakOrders, weak_order
@@ -167,21 +167,7 @@ def text(answer: Answer) -> str:
     if answer.fluctuations is None:
         blind = "Order 1 speaks of the drift only: any diffusion of size O(eta) passes, even none."
         return "\n".join(lines if answer.predicted else [*lines, "", blind])
-    drift_is_right = all(o.conclusion.startswith("order 1") and "/" not in o.conclusion for o in orders.values())
-    return "\n".join([*lines, "", *_of_the_diffusion(answer.fluctuations, drift_is_right, answer.rho_power)])
-
-
-def _of_the_diffusion(S: Order, drift_is_right: bool, rho_power: float) -> list[str]:
-    seen = "its rho-term included" if rho_power < 1 else "its rho-term is too small to be seen with this rho"
-    says = {
-        "order 1": f"the diffusion is right, {seen}",
-        "order 1/2": "the rho-term of the diffusion is missing or wrong",
-        "below order 1/2": "the diffusion is wrong",
-        "does not converge": "the diffusion is wrong or missing",
-    }.get(S.conclusion, "nothing can be said of the diffusion")
-    if S.conclusion == "no error":
-        says = "neither side has any noise, or both have the same"
-    if S.conclusion in ("order 1/2", "below order 1/2", "does not converge") and not drift_is_right:
-        says = "the covariance is wrong, by the diffusion or by a wrong drift"
+    S = answer.fluctuations
+    says = says_of_the_diffusion(S, [o.conclusion for o in orders.values()], answer.rho_power)
     values = "  ".join(f"{v:.3g}" for v in np.asarray(S.errors.value))
-    return [f"max |Cov x − Cov X|/eta: {values}", f"  {S.conclusion}: {says} ({S.reason})"]
+    return "\n".join([*lines, "", f"max |Cov x − Cov X|/eta: {values}", f"  {S.conclusion}: {says} ({S.reason})"])

@@ -10,7 +10,7 @@ without noise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from .conclusions import HALF_INTEGER, Order
 from .errors import WeakError
 from .orders import Estimator, PairAt, clock, concluded, errors_at
 
-__all__ = ["fluctuation_order", "largest", "scaled_fluctuation", "second_moments"]
+__all__ = ["fluctuation_order", "largest", "says_of_the_diffusion", "scaled_fluctuation", "second_moments"]
 
 _ACCURACY_PLANE = 3e-3  # of moments, times eta²: S divides covariances of size eta² by eta
 _PATH = 32  # steps to the point about which moments are taken; it need not be exact
@@ -121,3 +121,22 @@ def _scaled_fluctuation(errors: Mapping[str, WeakError], eta: float, dim: int) -
     known = np.isfinite(size) & np.isfinite(spread)
     value, off = np.where(known, size / eta, np.nan), np.where(known, spread / eta, np.inf)
     return Estimate(value, off, errors["y[0]"].error.n, errors["y[0]"].error.method)
+
+
+def says_of_the_diffusion(S: Order, drift: Iterable[str], rho_power: float) -> str:
+    """What the order of S means where the conclusions about observables, hence about the drift, are these, in words.
+
+    With a wrong drift the covariance may be wrong for its sake, and nothing is said of the diffusion.
+    """
+    seen = "its rho-term included" if rho_power < 1 else "its rho-term is too small to be seen with this rho"
+    says = {
+        "order 1": f"the diffusion is right, {seen}",
+        "order 1/2": "the rho-term of the diffusion is missing or wrong",
+        "below order 1/2": "the diffusion is wrong",
+        "does not converge": "the diffusion is wrong or missing",
+        "no error": "neither side has any noise, or both have the same",
+    }
+    drift_is_right = all(c.startswith("order 1") and "/" not in c for c in drift)
+    if S.conclusion in ("order 1/2", "below order 1/2", "does not converge") and not drift_is_right:
+        return "the covariance is wrong, by the diffusion or by a wrong drift"
+    return says.get(S.conclusion, "nothing can be said of the diffusion")

@@ -1,5 +1,6 @@
-"""The models that the command line compares with, by name."""
+"""The models that the command line compares with, by name, and what it says of their diffusions."""
 
+from dataclasses import replace
 from functools import partial
 from typing import get_args, get_type_hints
 
@@ -9,6 +10,7 @@ import torch
 import sdesam as ss
 from sdesam.cli.app import weak_order
 from sdesam.setting import Setting, note_of
+from sdesam.weak.fluctuations import says_of_the_diffusion
 from sdesam.weak.named_models import NAMED_MODELS, named_model
 
 T = torch.float64
@@ -51,3 +53,20 @@ def test_what_there_is_not_is_one_sentence():
 def test_a_radius_of_zero_is_noted(method, rho, note):
     said = note_of(Setting("saddle", method, eta=0.1, rho=rho))
     assert said == ("note: with rho = 0 usam is SGD; pass --rho for another" if note else "")
+
+
+@pytest.mark.parametrize(
+    ("conclusion", "drift", "power", "says"),
+    [
+        ("order 1", "order 1", 0.5, "the diffusion is right, its rho-term included"),
+        ("order 1", "order 1/2", 1.0, "the diffusion is right, its rho-term is too small to be seen with this rho"),
+        ("order 1/2", "order 1, wrong constant", 0.5, "the rho-term of the diffusion is missing or wrong"),
+        ("order 1/2", "order 1/2", 0.5, "the covariance is wrong, by the diffusion or by a wrong drift"),
+        ("does not converge", "order 1", 0.5, "the diffusion is wrong or missing"),
+        ("no error", "order 1/2", 0.5, "neither side has any noise, or both have the same"),
+        ("inconclusive", "order 1", 0.5, "nothing can be said of the diffusion"),
+    ],
+)
+def test_what_the_order_of_s_says_depends_on_the_drift(conclusion, drift, power, says):
+    S = ss.conclude([0.4, 0.2, 0.1, 0.05], ss.Estimate(torch.zeros(4).numpy(), torch.zeros(4).numpy(), 1, "quadrature"))
+    assert says_of_the_diffusion(replace(S, conclusion=conclusion), ["order 1", drift], power) == says
