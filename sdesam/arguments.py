@@ -144,7 +144,7 @@ def require_count(name: str, value: Any, *, least: int, why: str) -> int:
     return count
 
 
-def require_steps(horizon: float, eta: float, why: str) -> int:
+def require_steps(horizon: float | int, eta: float | int, why: str) -> int:
     """The steps of eta until the horizon, both > 0; ``ValueError`` unless they are a whole number."""
     horizon = require_positive("horizon", horizon, "it is the model time of a run")
     ratio = horizon / require_positive("eta", eta, "it is the learning rate")

@@ -34,10 +34,11 @@ def test_nearest_suggests():
 
 
 def test_a_horizon_is_a_whole_number_of_steps():
-    assert [require_steps(horizon, 0.1, "") for horizon in (0.1, 0.3, 0.7, 100.0)] == [1, 3, 7, 1000]
+    assert [require_steps(horizon, 0.1, "") for horizon in (0.1, 0.3, 0.7, 100)] == [1, 3, 7, 1000]
     for horizon, said in (
         (0.17, "got 0.17 = 1.7 steps of 0.1: they would differ"),
         (0.04, "0.4 steps"),
+        (100.001, "1000.01 steps"),
         (1e-12, "e-11"),
     ):
         with pytest.raises(ValueError, match="horizon must be a whole number of steps of every eta") as refused:
