@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from .dynamics.platen_scheme import platen
     from .dynamics.sde import SDE
     from .dynamics.updates import dnsam, dnsam_full_numerator, sam, sgd, unified_sam, usam
-    from .engine.ensembles import Cloud, DivergenceWarning, simulate, trajectories
+    from .engine.ensembles import DivergenceWarning, simulate, trajectories
     from .engine.exits import ExitTimes, first_exit
+    from .engine.start import Cloud
     from .engine.statistics import Estimate, Moments
     from .files import StoreFailed
     from .problems.calculus import grad, grad_and_hessian, hessian, hvp, norm, unit

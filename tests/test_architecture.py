@@ -96,6 +96,30 @@ def test_the_house_is_small():
     assert max(folders.values()) <= 30 and max(lines.values()) <= 6000
 
 
+def long_signatures(folder: Path) -> list[str]:
+    """Private functions and methods of eight or more parameters: what they share should be handed on whole."""
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in folder.rglob("*.py")}
+    found = [
+        (path, node, {id(inner) for outer in ast.walk(tree) if isinstance(outer, ast.ClassDef) for inner in outer.body})
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    ]
+    return [
+        f"{path.name}: {node.name}"
+        for path, node, methods in found
+        if (node.name.startswith("_") or id(node) in methods)
+        and len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs) >= 8
+    ]
+
+
+def test_private_functions_and_methods_take_few_arguments(tmp_path):
+    assert long_signatures(PACKAGE) == []
+    many = "(a, b, c, d, *, e, f, g, h): ..."
+    (tmp_path / "a.py").write_text(f"def _f{many}\ndef public{many}\nclass A:\n    def of{many}\n")
+    assert long_signatures(tmp_path) == ["a.py: _f", "a.py: of"]
+
+
 def test_no_room_bears_the_name_of_a_public_function():
     import sdesam
 

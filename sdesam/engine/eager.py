@@ -19,9 +19,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..dynamics.kernels import Kernel
+from .start import Run
 from .streams import Streams
 
-__all__ = ["UNIT", "Start", "blocks", "moved_to", "visit"]
+__all__ = ["UNIT", "blocks", "moved_to", "visit"]
 
 UNIT = 1024
 _LANES = 16
@@ -31,7 +32,6 @@ _BLOCK_NUMBERS = 2**19  # state numbers stepped together: about 4 MB of float64,
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
-Start = Callable[[int, int, Streams], Tensor]
 Look = Callable[[int, Any], bool]
 
 
@@ -55,18 +55,18 @@ def blocks(replicates: range, d: int, *, units: int | None = None) -> Iterator[B
         yield Block(first, min(size, replicates.stop - first))
 
 
-def visit(kernel: Kernel, block: Block, start: Start, *, steps: int, seed: int, look: Look) -> None:
-    """Run a block, calling ``look(k, state)`` at k = 0, 1, .., steps until it returns True.
+def visit(kernel: Kernel, block: Block, run: Run, look: Look) -> None:
+    """Run a block, calling ``look(k, state)`` at k = 0, 1, .., ``run.steps`` until it returns True.
 
     Noise is drawn in the state's precision and moved to its device; the state's rows past the block's count
     are padding.
     """
-    streams = Streams(seed=seed, first=block.first, count=block.rows)
-    x0 = start(block.first, block.rows, streams)
+    streams = Streams(seed=run.seed, first=block.first, count=block.rows)
+    x0 = run.start.rows(block.first, block.rows, streams)
     state = kernel.init(x0)
     if look(0, state):
         return
-    for k in range(1, steps + 1):
+    for k in range(1, run.steps + 1):
         for _ in range(kernel.substeps):
             state = stepped(kernel, state, moved_to(kernel.noise.draw(streams.bits, x0.dtype), x0.device))
         if look(k, state):

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..arguments import as_floats, as_plain, require_count, require_nonnegative, require_seed, set_fields
+from ..arguments import as_plain
 from ..dynamics.kernels import Kernel
-from ..problems.noise import Normal, normals
+from ..problems.noise import Normal
 from ..problems.observables import Observable, asked
 from .choice import fused_or_reason, short_run
-from .eager import UNIT, Block, Start, blocks, visit
+from .eager import UNIT, Block, blocks, visit
 from .folds import Tree
 from .llvm.compilation import Fused
 from .llvm.cpu import UndefinedObservable, fused_moments
 from .probe import probe
 from .progress import reporting
+from .start import Cloud, Points, Run, Start
 from .statistics import Moments
-from .streams import Streams
 
-__all__ = ["Cloud", "DivergenceWarning", "Engine", "simulate", "trajectories"]
+__all__ = ["DivergenceWarning", "Engine", "Watched", "simulate", "simulated", "trajectories"]
 
-Points = Tensor | np.ndarray | Sequence
 Engine = Literal["auto", "fused", "eager"]
 
 
@@ -36,17 +35,45 @@ class DivergenceWarning(RuntimeWarning):
 
 
 @dataclass(frozen=True, eq=False)
-class Cloud:
-    """A Gaussian start: x0 = mean + scale·N(0, I), drawn from each replicate's own stream before step 1."""
+class Watched:
+    """What is looked at: functions of the position, functions of the state, and bin edges of histograms.
 
-    mean: Points
-    scale: float
+    Raises
+    ------
+    ValueError, TypeError
+        For what is no mapping, names no function or the same name twice, or edges that do not increase.
+    """
 
-    def __post_init__(self) -> None:
-        set_fields(self, scale=require_nonnegative("scale", self.scale, "it is the standard deviation of the start"))
+    observables: Mapping[str, Observable]
+    internals: Mapping[str, Callable[[Any], Tensor]] = field(default_factory=dict)
+    edges: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        observables: Mapping[str, Observable],
+        internals: Mapping[str, Callable[[Any], Tensor]] | None = None,
+        histograms: Mapping[str, Sequence[float]] | None = None,
+    ) -> Watched:
+        """What ``simulate`` was given, checked."""
+        if not isinstance(observables, Mapping):
+            raise TypeError(f"observables must be a mapping from names to functions, got {type(observables).__name__}.")
+        names = (*observables, *(internals or {}))
+        if len(set(names)) < len(names):
+            raise ValueError(f"internals must not reuse names of observables, got {names}.")
+        if not names:
+            raise ValueError("observables must name at least one function, got an empty mapping.")
+        if not all(isinstance(name, str) for name in names):
+            wrong = [n for n in names if not isinstance(n, str)]
+            raise TypeError(f"observables must have strings as names, got {wrong}.")
+        return cls(observables, internals or {}, _edges(histograms or {}, names))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all that is looked at, in order."""
+        return (*self.observables, *self.internals)
 
 
-@torch.no_grad()  # torch.func differentiates all the same; parameters of a module keep no graph
 def simulate(
     kernel: Kernel,
     x0: Points | Cloud,
@@ -98,41 +125,45 @@ def simulate(
     DivergenceWarning
         When replicates become non-finite.
     """
-    n, steps, save_every, seed = run_counts(n, steps, save_every, seed)
-    start, d = prepare(kernel, x0, n=n, steps=steps, save_every=save_every, engine=engine)
-    chosen = part_of(n, replicates)
-    if not isinstance(observables, Mapping):
-        raise TypeError(f"observables must be a mapping from names to functions, got {type(observables).__name__}.")
-    names = (*observables, *(internals or {}))
-    if len(set(names)) < len(names):
-        raise ValueError(f"internals must not reuse names of observables, got {names}.")
-    if not names:
-        raise ValueError("observables must name at least one function, got an empty mapping.")
-    if not all(isinstance(name, str) for name in names):
-        raise TypeError(f"observables must have strings as names, got {[n for n in names if not isinstance(n, str)]}.")
-    edges = _edges(histograms or {}, names)
-    probe(kernel, one_point(x0), observables, internals or {})
-    saved = _saved_steps(steps, save_every)
-    short = short_run(kernel, n=n, steps=steps, looks=len(saved))
-    fused = fused_or_note(kernel, x0, observables, internals or {}, engine, short)
-    if isinstance(fused, Fused):
-        total = _run_fused(fused, kernel, x0, start, chosen, names, saved, edges, seed, progress)
-        if isinstance(total, Moments):
-            return _reported(kernel, x0, total, len(chosen))
-        fused = _accepted(total, engine)
+    require_kernel(kernel)
+    run = Run(Start.of(x0), steps, n, seed, save_every)
+    watched = Watched.of(observables, internals, histograms)
+    return simulated(kernel, run, watched, replicates=replicates, engine=engine, progress=progress)
+
+
+@torch.no_grad()  # torch.func differentiates all the same; parameters of a module keep no graph
+def simulated(
+    kernel: Kernel,
+    run: Run,
+    watched: Watched,
+    *,
+    replicates: range | None = None,
+    engine: Engine = "auto",
+    progress: bool = False,
+) -> Moments:
+    """As ``simulate``, of arguments that are checked."""
+    chosen = part_of(run.n, replicates)
+    probe(kernel, run.start.one, watched.observables, watched.internals)
+    short = short_run(kernel, n=run.n, steps=run.steps, looks=len(run.saved))
+    fused = fused_or_note(kernel, run.start, watched, engine, short)
+    total = _run_fused(fused, kernel, run, watched, chosen, progress) if isinstance(fused, Fused) else fused
+    if not isinstance(total, Moments):
+        note = _accepted(total, engine)
+        total = replace(_run_eagerly(kernel, run, watched, chosen, progress), engine_note=note)
+    _report_divergence(kernel, total, len(chosen))
+    noiseless = isinstance(kernel.noise, Normal) and kernel.noise.size == 0
+    return replace(total, method="deterministic") if noiseless and run.start.common is not None else total
+
+
+def _run_eagerly(kernel: Kernel, run: Run, watched: Watched, chosen: range, progress: bool) -> Moments:
     tree: Tree[Moments] = Tree()
-    width = max(d, getattr(kernel.noise, "size", d) // 4, len(saved) * len(names) ** 2 // UNIT)
-    with reporting(progress, len(chosen) * steps, kernel.name) as advance:
+    d = run.start.dim
+    width = max(d, getattr(kernel.noise, "size", d) // 4, len(run.saved) * len(watched.names) ** 2 // UNIT)
+    with reporting(progress, len(chosen) * run.steps, kernel.name) as advance:
         for block in blocks(chosen, width):
-            parts = _unit_moments(kernel, block, start, observables, internals or {}, saved, edges, seed, advance)
-            for i, part in enumerate(parts, block.first // UNIT):
+            for i, part in enumerate(_unit_moments(kernel, block, run, watched, advance), block.first // UNIT):
                 tree.add(i, 1, part)
-    return _reported(kernel, x0, replace(tree.total(), engine_note=fused), len(chosen))
-
-
-def _reported(kernel: Kernel, x0: Points | Cloud, total: Moments, n: int) -> Moments:
-    _report_divergence(kernel, total, n)
-    return replace(total, method="deterministic") if _is_deterministic(kernel, x0) else total
+    return tree.total()
 
 
 @torch.no_grad()
@@ -148,32 +179,25 @@ def trajectories(
     ValueError, TypeError
         As ``simulate``.
     """
-    n, steps, save_every, seed = run_counts(n, steps, save_every, seed)
-    start, d = prepare(kernel, x0, n=n, steps=steps, save_every=save_every, engine="auto")
-    probe(kernel, one_point(x0), {}, {})
+    require_kernel(kernel)
+    run = Run(Start.of(x0), steps, n, seed, save_every)
+    probe(kernel, run.start.one, {}, {})
     parts = []
-    for block in blocks(range(n), d):
+    for block in blocks(range(run.n), run.start.dim):
         rows: list[Tensor] = []
 
         def look(k: int, state: Any, rows: list[Tensor] = rows, count: int = block.count) -> bool:
-            if k % save_every == 0:
+            if k % run.save_every == 0:
                 rows.append(kernel.position(state)[:count].clone())
             return False
 
-        visit(kernel, block, start, steps=steps, seed=seed, look=look)
+        visit(kernel, block, run, look)
         parts.append(torch.stack(rows))
     return torch.cat(parts, dim=1)
 
 
 # ----------------------------------------------------------------- the fused engine
-def fused_or_note(
-    kernel: Kernel,
-    x0: Points | Cloud,
-    observables: Mapping[str, Observable],
-    internals: Mapping[str, Callable[[Any], Tensor]],
-    engine: str,
-    short: str,
-) -> Fused | str:
+def fused_or_note(kernel: Kernel, start: Start, watched: Watched, engine: Engine, short: str) -> Fused | str:
     """The compiled kernel, or why the eager engine runs, nothing where it was asked for.
 
     Parameters
@@ -185,11 +209,13 @@ def fused_or_note(
     ValueError
         Where "fused" was asked for in vain.
     """
+    if engine not in ("auto", "fused", "eager"):
+        raise ValueError(f"engine must be 'auto', 'fused' or 'eager', got {engine!r}.")
     if engine == "eager":
         return ""
     if engine == "auto" and short:
         return short
-    found = fused_or_reason(kernel, one_point(x0), observables, internals)
+    found = fused_or_reason(kernel, start.one, watched.observables, watched.internals)
     return found if isinstance(found, Fused) else _accepted(found, engine)
 
 
@@ -200,63 +226,32 @@ def _accepted(reason: str, engine: str) -> str:
     return reason
 
 
-def common_start(x0: Points | Cloud) -> Tensor | None:
-    """The start of all replicates, (d,), or None where each has its own."""
-    return None if isinstance(x0, Cloud) or as_floats("x0", x0).ndim == 2 else as_floats("x0", x0).detach()
-
-
-def one_point(x0: Points | Cloud) -> Tensor:
-    """One start, (d,): the first, or the middle of a cloud."""
-    points = as_floats("x0", x0.mean if isinstance(x0, Cloud) else x0)
-    return points.reshape(-1, points.shape[-1])[0].detach()
-
-
 def _run_fused(
-    fused: Fused,
-    kernel: Kernel,
-    x0: Points | Cloud,
-    start: Start,
-    chosen: range,
-    names: tuple[str, ...],
-    saved: np.ndarray,
-    edges: Mapping[str, np.ndarray],
-    seed: int,
-    progress: bool,
+    fused: Fused, kernel: Kernel, run: Run, watched: Watched, chosen: range, progress: bool
 ) -> Moments | str:
     """Moments, or why there are none: the observable, step and replicate where a value is undefined."""
     try:
         with reporting(progress, len(chosen), kernel.name) as advance:
             return fused_moments(
-                fused, common_start(x0), start, chosen, names=names, saved=saved,
-                dt=float(kernel.dt), seed=seed, edges=edges, advance=advance,
-            )  # fmt: skip
+                fused, run, chosen, names=watched.names, dt=float(kernel.dt), edges=watched.edges, advance=advance
+            )
     except UndefinedObservable as error:
         return str(error)
 
 
 # ----------------------------------------------------------------- observing a block
 def _unit_moments(
-    kernel: Kernel,
-    block: Block,
-    start: Start,
-    observables: Mapping[str, Observable],
-    internals: Mapping[str, Callable[[Any], Tensor]],
-    saved: np.ndarray,
-    edges: Mapping[str, np.ndarray],
-    seed: int,
-    advance: Callable[[int], None],
+    kernel: Kernel, block: Block, run: Run, watched: Watched, advance: Callable[[int], None]
 ) -> list[Moments]:
     """Moments of each unit of a block.  Every saved step is reduced at once, so memory does not grow with steps·n."""
-    if not isinstance(observables, Mapping):
-        raise TypeError(f"observables must be a mapping from names to functions, got {type(observables).__name__}.")
-    names = (*observables, *internals)
+    names, edges = watched.names, watched.edges
     sizes = [min(UNIT, block.count - low) for low in range(0, block.count, UNIT)]
     found: list[list[Moments]] = [[] for _ in sizes]
-    keep = set(saved.tolist())
+    keep = set(run.saved.tolist())
 
     def look(k: int, state: Any) -> bool:
         if k in keep:
-            values = _observe(kernel, state, observables, internals, k)
+            values = _observe(kernel, state, watched, k)
             for u, (parts, size) in enumerate(zip(found, sizes, strict=True)):
                 unit = np.full((1, len(names), UNIT), np.nan)  # a unit is summed at full length whatever n is
                 unit[0, :, :size] = values[:, u * UNIT : u * UNIT + size]
@@ -266,22 +261,16 @@ def _unit_moments(
             advance(block.count)
         return False
 
-    visit(kernel, block, start, steps=int(saved[-1]), seed=seed, look=look)
+    visit(kernel, block, run, look)
     return [Moments.over_time(parts) for parts in found]
 
 
-def _observe(
-    kernel: Kernel,
-    state: Any,
-    observables: Mapping[str, Observable],
-    internals: Mapping[str, Callable[[Any], Tensor]],
-    k: int,
-) -> np.ndarray:
+def _observe(kernel: Kernel, state: Any, watched: Watched, k: int) -> np.ndarray:
     """Values (K, rows) in float64; a non-finite position makes all of its row NaN."""
     x = kernel.position(state)
     finite = torch.isfinite(x).reshape(len(x), -1).all(-1)
-    values = [_measure(name, asked(name, phi, x), x, finite, k) for name, phi in observables.items()]
-    values += [_measure(name, asked(name, read, state), x, finite, k) for name, read in internals.items()]
+    values = [_measure(name, asked(name, phi, x), x, finite, k) for name, phi in watched.observables.items()]
+    values += [_measure(name, asked(name, read, state), x, finite, k) for name, read in watched.internals.items()]
     return torch.stack(values).masked_fill(~finite, torch.nan).cpu().numpy()
 
 
@@ -304,34 +293,13 @@ def _measure(name: str, value: Tensor, x: Tensor, finite: Tensor, k: int) -> Ten
 
 
 # ----------------------------------------------------------------- arguments
-def run_counts(n: int, steps: int, save_every: int, seed: int) -> tuple[int, int, int, int]:
-    """The counts that every run takes, as integers of Python."""
-    return (
-        require_count("n", n, least=1, why="it is the number of replicates"),
-        require_count("steps", steps, least=1, why="a run needs a step"),
-        require_count("save_every", save_every, least=1, why="it counts steps between looks"),
-        require_seed(seed),
-    )
-
-
-def prepare(
-    kernel: Kernel, x0: Points | Cloud, *, n: int, steps: int, save_every: int, engine: str
-) -> tuple[Start, int]:
-    """Check the arguments every run shares; returns the start of a block, and d."""
+def require_kernel(kernel: Kernel) -> None:
+    """Raise ``TypeError`` for what is no kernel."""
     if not isinstance(kernel, Kernel):
         raise TypeError(
             f"kernel must be a kernel, got {type(kernel).__name__}: make one with optimizer(update, g, eta), or with "
             "an integrator such as small_noise_srk(sde, h)."
         )
-    if steps % save_every:
-        raise ValueError(f"save_every must divide steps = {steps}, so that the last step is saved, got {save_every}.")
-    if engine not in ("auto", "fused", "eager"):
-        raise ValueError(f"engine must be 'auto', 'fused' or 'eager', got {engine!r}.")
-    if isinstance(x0, Cloud):
-        mean = as_points("x0.mean", x0.mean, None)
-        return _cloud_start(mean, x0.scale), mean.shape[-1]
-    points = as_points("x0", x0, n)
-    return _point_start(points), points.shape[-1]
 
 
 def part_of(n: int, replicates: range | None) -> range:
@@ -347,39 +315,6 @@ def part_of(n: int, replicates: range | None) -> range:
     return replicates
 
 
-def as_points(name: str, x0: Points, n: int | None) -> Tensor:
-    """A float tensor ``(d,)`` or ``(n, d)``; lists and arrays become float64 whatever the default dtype."""
-    x0 = as_floats(name, x0)
-    if x0.ndim not in (1, 2) or 0 in x0.shape or (x0.ndim == 2 and n is None):
-        raise ValueError(f"{name} must have shape (d,) or (n, d), got {tuple(x0.shape)}.")
-    if x0.ndim == 2 and x0.shape[0] != n:
-        raise ValueError(f"{name} with one start per replicate must have {n} = n rows, got {x0.shape[0]}.")
-    if not bool(torch.isfinite(x0).all()):
-        raise ValueError(f"{name} must be finite, got NaN or infinite entries.")
-    return x0.detach()
-
-
-def _point_start(points: Tensor) -> Start:
-    def start(first: int, rows: int, streams: Streams) -> Tensor:
-        if points.ndim == 1:
-            return points.expand(rows, -1).clone()
-        index = torch.arange(first, first + rows).clamp(max=len(points) - 1)  # padding repeats the last row
-        return points[index.to(points.device)]
-
-    return start
-
-
-def _cloud_start(mean: Tensor, scale: float) -> Start:
-    def start(first: int, rows: int, streams: Streams) -> Tensor:
-        return mean + scale * normals(streams.bits, mean.shape[-1], mean.dtype).to(mean.device)
-
-    return start
-
-
-def _saved_steps(steps: int, save_every: int) -> np.ndarray:
-    return np.arange(0, steps + 1, save_every)
-
-
 def _edges(histograms: Mapping[str, Sequence[float]], names: tuple[str, ...]) -> dict[str, np.ndarray]:
     edges = {name: np.asarray([as_plain(v) for v in e], float) for name, e in histograms.items()}
     for name, e in edges.items():
@@ -388,11 +323,6 @@ def _edges(histograms: Mapping[str, Sequence[float]], names: tuple[str, ...]) ->
         if e.ndim != 1 or len(e) < 2 or not np.all(np.diff(e) > 0):
             raise ValueError(f"histograms[{name!r}] must be increasing bin edges, got {e.tolist()}.")
     return edges
-
-
-def _is_deterministic(kernel: Kernel, x0: Points | Cloud) -> bool:
-    noiseless = isinstance(kernel.noise, Normal) and kernel.noise.size == 0
-    return noiseless and not isinstance(x0, Cloud) and np.ndim(x0) == 1
 
 
 def _report_divergence(kernel: Kernel, moments: Moments, n: int) -> None:

@@ -16,10 +16,11 @@ from ..dynamics.kernels import Kernel
 from .choice import short_run
 from .display import about_ten, html_table, numbers
 from .eager import blocks, visit
-from .ensembles import Cloud, Engine, Points, common_start, fused_or_note, one_point, part_of, prepare, run_counts
+from .ensembles import Engine, Watched, fused_or_note, part_of, require_kernel
 from .llvm.compilation import Fused
 from .llvm.cpu import fused_exits
 from .probe import probe
+from .start import Cloud, Points, Run, Start
 from .statistics import Estimate, engine_arrays, notes_joined
 
 __all__ = ["ExitTimes", "first_exit"]
@@ -180,18 +181,18 @@ def first_exit(
         As ``simulate``, or when ``inside`` does not return one boolean per replicate.
     """
     max_steps = require_count("max_steps", max_steps, least=1, why="an exit needs a step")
-    n, *_, seed = run_counts(n, max_steps, 1, seed)
-    start, d = prepare(kernel, x0, n=n, steps=max_steps, save_every=1, engine=engine)
-    chosen = part_of(n, replicates)
-    probe(kernel, one_point(x0), {"inside": inside}, {}, what="inside")
-    short = short_run(kernel, n=n, steps=max_steps, looks=max_steps)
-    fused = fused_or_note(kernel, x0, {"inside": inside}, {}, engine, short)
+    require_kernel(kernel)
+    run = Run(Start.of(x0), max_steps, n, seed)
+    chosen, watched = part_of(run.n, replicates), Watched({"inside": inside})
+    probe(kernel, run.start.one, watched.observables, {}, what="inside")
+    short = short_run(kernel, n=run.n, steps=max_steps, looks=max_steps)
+    fused = fused_or_note(kernel, run.start, watched, engine, short)
     if isinstance(fused, Fused) and fused.model.observe.watches_truth:  # what is no boolean, the eager engine refuses
-        found = fused_exits(fused, common_start(x0), start, chosen, max_steps=max_steps, seed=seed)
+        found = fused_exits(fused, run, chosen)
         counts, lost = found[:, 0].copy(), int(found[:, 1].sum())
         return ExitTimes(counts, len(chosen) - int(counts.sum()), lost, float(kernel.dt), "fused")
     counts, diverged = np.zeros(max_steps + 1, np.int64), 0
-    for block in blocks(chosen, d):
+    for block in blocks(chosen, run.start.dim):
         alive = torch.ones(block.rows, dtype=torch.bool)
         alive[block.count :] = False
 
@@ -205,7 +206,7 @@ def first_exit(
             alive &= ~left
             return not bool(alive.any())
 
-        visit(kernel, block, start, steps=max_steps, seed=seed, look=look)
+        visit(kernel, block, run, look)
     note = fused if isinstance(fused, str) else ""
     return ExitTimes(counts, len(chosen) - int(counts.sum()), diverged, float(kernel.dt), "eager", note)
 

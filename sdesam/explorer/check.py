@@ -16,7 +16,8 @@ from ..dynamics.kernels import Kernel, optimizer, subcycle
 from ..dynamics.sde import SDE
 from ..dynamics.switched import Switched
 from ..dynamics.updates import sgd
-from ..engine.ensembles import Cloud, simulate
+from ..engine.ensembles import simulate
+from ..engine.start import Cloud
 from ..engine.statistics import Moments
 from ..engine.streams import derived
 from ..files import without_nan

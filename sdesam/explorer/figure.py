@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from ..dynamics.kernels import Kernel
 from ..engine.choice import fused_or_reason
-from ..engine.ensembles import Cloud, prepare, trajectories
+from ..engine.ensembles import trajectories
 from ..engine.llvm.cpu import Fused, fused_values
+from ..engine.start import Cloud, Start
 from ..plotting import COLOURS, OTHER, contours, new_figure, style
 from ..problems.observables import coordinate
 from ..setting import ALGORITHM, MODEL
@@ -77,11 +77,10 @@ def _map(ax: Axes, library: Library, state: State, side: str) -> None:
 def _last_points(kernel: Kernel, state: State, seed: int) -> np.ndarray:
     """Where the first replicates are at the horizon, (n, 2); compiled, where it can be: seconds instead of minutes."""
     x0 = Cloud(list(state.start), state.spread) if state.spread > 0 else list(state.start)
-    start, _ = prepare(kernel, x0, n=_SHOWN, steps=state.steps, save_every=state.steps, engine="auto")
-    one = torch.tensor(state.start, dtype=torch.float64)
-    fused = fused_or_reason(kernel, one, {"x": coordinate(0), "y": coordinate(1)}, {})
+    start = Start.of(x0)
+    fused = fused_or_reason(kernel, start.one, {"x": coordinate(0), "y": coordinate(1)}, {})
     if isinstance(fused, Fused):
-        return fused_values(fused, start, range(_SHOWN), saved=np.array([0, state.steps]), seed=seed)[-1, 1:].T
+        return fused_values(fused, start.rows, range(_SHOWN), saved=np.array([0, state.steps]), seed=seed)[-1, 1:].T
     return trajectories(kernel, x0, steps=state.steps, n=_SHOWN, seed=seed, save_every=state.steps)[-1].numpy()
 
 

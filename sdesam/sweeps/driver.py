@@ -99,7 +99,7 @@ def carry_out(
     if plan.missing:
         pool = Pool(executor, workers)
         with pool, interruptible() as stop, reporting(progress, math.ceil(plan.work), "sweep") as advance:
-            _drive(plan, store, pool, stop, advance, report)
+            _Drive(plan, store, pool, stop, advance, report).through()
             report.interrupted = stop.is_set()
     whole = plan.is_whole and not (report.failed or report.interrupted)
     report.complete = len(cells) if whole else _complete(cells, store, plan.units)
@@ -111,53 +111,56 @@ def _complete(cells: Sequence[Cell], store: Store, units: int) -> int:
     return sum(not any(gaps(0, units, index.get(key_of(canonical(cell)), ()))) for cell in cells)
 
 
-def _drive(
-    plan: Plan, store: Store, pool: Pool, stop: threading.Event, advance: Callable[[int], None], report: SweepReport
-) -> None:
-    """First every chunk, two per worker in flight; then those that failed, one at a time, so that blame is clear."""
-    again: list[tuple[Chunk, str]] = []
-    _flow(iter(plan), plan, store, pool, 2 * pool.width, stop, advance, report, again)
-    for _ in range(_TRIES - 1):
-        failed, again = again, []
-        for chunk, _why in failed:
-            if not stop.is_set():
-                _flow(iter([chunk]), plan, store, pool, 1, stop, advance, report, again)
-    report.failed += [f"{why} (units {c.first}..{c.first + c.count - 1} of {c.text})" for c, why in again]
+@dataclass(frozen=True, eq=False)
+class _Drive:
+    """A sweep under way; ``stop`` and ``report`` change meanwhile."""
 
+    plan: Plan
+    store: Store
+    pool: Pool
+    stop: threading.Event
+    advance: Callable[[int], None]
+    report: SweepReport
 
-def _flow(
-    source: Iterator[Chunk],
-    plan: Plan,
-    store: Store,
-    pool: Pool,
-    window: int,
-    stop: threading.Event,
-    advance: Callable[[int], None],
-    report: SweepReport,
-    again: list[tuple[Chunk, str]],
-) -> None:
-    flying: dict[Future, Chunk] = {}
-    while True:
-        while len(flying) < window and not stop.is_set() and (chunk := next(source, None)) is not None:
-            flying[pool.submit(_compute, chunk.cell, chunk.replicates)] = chunk
-        if not flying:
-            return
-        done, _ = wait(flying, timeout=1.0, return_when=FIRST_COMPLETED)
-        for future in done:
-            chunk = flying.pop(future)
-            try:
-                sums, seconds, stone = future.result()
-            except Exception as error:
-                again.append((chunk, f"{type(error).__name__}: {error}"))
-                pool.renew_if_broken(error)
-                continue
-            pool.succeeded()
-            if stone is not None:
-                store.require_same(stone)
-            store.write(chunk.text, chunk.first, chunk.count, sums)
-            plan.measured(chunk, seconds)
-            report.computed += 1
-            advance(math.ceil(len(chunk.replicates) * chunk.cell.work))
+    def through(self) -> None:
+        """First every chunk, two a worker in flight; then those that failed, one at a time, so that blame is clear."""
+        again = self.flow(iter(self.plan), 2 * self.pool.width)
+        for _ in range(_TRIES - 1):
+            failed, again = again, []
+            for chunk, _why in failed:
+                if not self.stop.is_set():
+                    again += self.flow(iter([chunk]), 1)
+        self.report.failed += [f"{why} (units {c.first}..{c.first + c.count - 1} of {c.text})" for c, why in again]
+
+    def flow(self, source: Iterator[Chunk], window: int) -> list[tuple[Chunk, str]]:
+        """Compute chunks, at most so many in flight; returns those that failed, and why."""
+        flying: dict[Future, Chunk] = {}
+        again: list[tuple[Chunk, str]] = []
+        while True:
+            while len(flying) < window and not self.stop.is_set() and (chunk := next(source, None)) is not None:
+                flying[self.pool.submit(_compute, chunk.cell, chunk.replicates)] = chunk
+            if not flying:
+                return again
+            done, _ = wait(flying, timeout=1.0, return_when=FIRST_COMPLETED)
+            for future in done:
+                chunk = flying.pop(future)
+                try:
+                    found = future.result()
+                except Exception as error:
+                    again.append((chunk, f"{type(error).__name__}: {error}"))
+                    self.pool.renew_if_broken(error)
+                    continue
+                self.pool.succeeded()
+                self.keep(chunk, *found)
+
+    def keep(self, chunk: Chunk, sums: Any, seconds: float, stone: Touchstone | None) -> None:
+        """Write what a chunk gave."""
+        if stone is not None:
+            self.store.require_same(stone)
+        self.store.write(chunk.text, chunk.first, chunk.count, sums)
+        self.plan.measured(chunk, seconds)
+        self.report.computed += 1
+        self.advance(math.ceil(len(chunk.replicates) * chunk.cell.work))
 
 
 def _compute(cell: Cell, replicates: range) -> tuple[Any, float, Touchstone | None]:

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..arguments import require_count, require_nonnegative, require_positive, require_seed
+from ..arguments import require_count, require_nonnegative, require_positive
 from ..dynamics.controls import antithetic
 from ..dynamics.integrators import small_noise_srk
 from ..dynamics.kernels import Kernel, coupled, optimizer, subcycle
 from ..dynamics.sde import SDE
 from ..dynamics.variants import stratified, variants
-from ..engine.ensembles import DivergenceWarning, Points, simulate
+from ..engine.ensembles import DivergenceWarning, Watched, simulated
+from ..engine.start import Points, Run, Start
 from ..engine.statistics import Moments
 from ..engine.streams import derived
 from ..problems.minibatch import MinibatchOracle
@@ -69,18 +71,19 @@ def beside(
     -----
     Where a replicate diverges, every radius is run once more by itself, so that one does not take the others along.
     """
-    rhos, eta, substeps, seed = _checked(rhos, eta, n, substeps, seed)
+    rhos, eta, substeps = _checked(rhos, eta, n, substeps)
+    run = Run(Start.of(x0), steps, n, seed, save_every)
+    anew = replace(run, seed=derived(run.seed, AGAIN))
 
-    def run(rhos: Sequence[float]) -> dict[float, Comparison]:
+    def at(rhos: Sequence[float]) -> dict[float, Comparison]:
         rows = rows_of(rhos, models)
         chains = variants(lambda rho: optimizer(partial(update, rho=rho), g, eta), rows.optimizer)
         pair = coupled(chains, _integrated(partial(partial_sde, update, g, eta), eta, substeps, rows))
-        go = partial(_quiet, x0=x0, steps=steps, n=n, save_every=save_every)
-        together = go(pair, observables=_of_pairs(observables, rows), seed=seed)
-        again = go(chains, observables=_of_rows(observables, len(rhos)), seed=derived(seed, AGAIN))
+        together = _quiet(pair, run, _of_pairs(observables, rows))
+        again = _quiet(chains, anew, _of_rows(observables, len(rhos)))
         return {rho: _paired(together, again, rho, r, observables, models) for r, rho in enumerate(rhos)}
 
-    return _one_by_one_if_lost(run, rhos)
+    return _one_by_one_if_lost(at, rhos)
 
 
 def apart(
@@ -114,24 +117,26 @@ def apart(
     ValueError
         For minibatches that cannot be enumerated (give ``nodes``), or as ``simulate``.
     """
-    rhos, eta, substeps, seed = _checked(rhos, eta, min(n, pairs), substeps, seed)
+    rhos, eta, substeps = _checked(rhos, eta, min(n, pairs), substeps)
+    run = Run(Start.of(x0), steps, n, seed, save_every)
+    anew = replace(run, seed=derived(run.seed, AGAIN))
+    of_models = replace(run, n=pairs, seed=derived(run.seed, "SDE"))
     model = partial(partial_sde, update, g, eta, nodes=nodes)
     if all(share == 1 for _, share in models.values()):
         model = whole_sde(update, g, eta, nodes=nodes)
 
-    def run(rhos: Sequence[float]) -> dict[float, Comparison]:
+    def at(rhos: Sequence[float]) -> dict[float, Comparison]:
         rows = rows_of(rhos, models)
         chains = variants(
             lambda rho: _grouped(optimizer(partial(update, rho=rho), g, eta)), rows.optimizer[: len(rhos)]
         )
         paths = antithetic(_integrated(model, eta, substeps, rows))
-        go = partial(_quiet, x0=x0, steps=steps, save_every=save_every)
         phis = _of_rows(observables, len(rhos))
-        first, again = (go(chains, observables=phis, n=n, seed=s) for s in (seed, derived(seed, AGAIN)))
-        moved = go(paths, observables=_of_rows(observables, len(rows.model), 2), n=pairs, seed=derived(seed, "SDE"))
+        first, again = (_quiet(chains, each, phis) for each in (run, anew))
+        moved = _quiet(paths, of_models, _of_rows(observables, len(rows.model), 2))
         return {rho: _unpaired(first, again, moved, rho, rows, observables, models) for rho in rhos}
 
-    return _one_by_one_if_lost(run, rhos)
+    return _one_by_one_if_lost(at, rhos)
 
 
 def _grouped(kernel: Any) -> Kernel:
@@ -145,11 +150,11 @@ def _integrated(model: Callable[..., SDE], eta: float, r: int, rows: Rows) -> Ke
     return subcycle(variants(lambda *row: small_noise_srk(model(*row), eta / r), rows.model), r)
 
 
-def _quiet(kernel: Kernel, **arguments: Any) -> Moments:
+def _quiet(kernel: Kernel, run: Run, observables: Mapping[str, Observable]) -> Moments:
     """A simulation whose divergence is in its counts, not in a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
-        return simulate(kernel, **arguments)
+        return simulated(kernel, run, Watched.of(observables))
 
 
 def _one_by_one_if_lost(
@@ -208,14 +213,12 @@ def _unpaired(
     return Comparison(first.times, algorithm, errors, first.nonfinite + moved.nonfinite)
 
 
-def _checked(
-    rhos: Sequence[float], eta: float, n: int, substeps: int, seed: int
-) -> tuple[list[float], float, int, int]:
-    """Radii, learning rate, substeps and seed as they are used, at least two replicates beside them."""
+def _checked(rhos: Sequence[float], eta: float, n: int, substeps: int) -> tuple[list[float], float, int]:
+    """Radii, learning rate and substeps as they are used, at least two replicates beside them."""
     radii = [require_nonnegative("rho", rho, "it is the ascent radius") for rho in rhos]
     if not radii or len(set(radii)) < len(radii):
         raise ValueError(f"rhos must be different radii, at least one, got {radii}.")
     _ = require_count("n", n, least=2, why="one replicate has no standard error")
     why = "at the optimizer's own step a scheme is nearly the optimizer"
     substeps = require_count("substeps", substeps, least=2, why=why)
-    return radii, require_positive("eta", eta, "it is the learning rate"), substeps, require_seed(seed)
+    return radii, require_positive("eta", eta, "it is the learning rate"), substeps

@@ -11,7 +11,7 @@ Errors are signed, algorithm minus SDE.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -19,21 +19,22 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
-from ..arguments import require_count, require_seed
+from ..arguments import require_count
 from ..dynamics.controls import antithetic, averaged, controlled, linearised
 from ..dynamics.integrators import heun, small_noise_srk
 from ..dynamics.kernels import Kernel, coupled, subcycle
 from ..dynamics.sde import SDE
 from ..engine.display import about_ten, ends, html_table, numbers
-from ..engine.ensembles import Cloud, Points, as_points, simulate
+from ..engine.ensembles import Points, Watched, simulated
 from ..engine.probe import probe
+from ..engine.start import Points, Run, Start
 from ..engine.statistics import Estimate, Moments
 from ..engine.streams import derived
 from ..problems.noise import Normal
 from ..problems.observables import Observable, difference, of_member
 from ..theory.exact.linear import GaussianPath, affine_chain, chain_path, linear_sde, sde_path
 
-__all__ = ["WeakError", "by_controlled_mc", "by_coupled_mc", "in_closed_form"]
+__all__ = ["WeakError", "by_controlled_mc", "by_coupled_mc", "controlled_errors", "coupled_errors", "in_closed_form"]
 
 _MOST_SUBSTEPS = 64
 _HERMITE = {1: 40, 2: 24, 3: 12}  # Gauss-Hermite nodes per dimension for phi of a Gaussian law; 5 for larger d
@@ -110,11 +111,19 @@ def by_coupled_mc(
     ValueError
         When the two cannot be coupled (minibatch noise has no Brownian motion), or as ``simulate``.
     """
+    return coupled_errors(optimizer, sde, Run(Start.of(x0), steps, n, seed), observables, substeps, pairs)
 
-    def once(r: int) -> dict[str, WeakError]:
-        return _coupled_once(optimizer, sde, x0, steps, observables, n, seed, r, pairs)
 
-    return _refined(once, substeps)
+def coupled_errors(
+    optimizer: Kernel,
+    sde: SDE,
+    run: Run,
+    observables: Mapping[str, Observable],
+    substeps: int = 2,
+    pairs: bool = False,
+) -> dict[str, WeakError]:
+    """As ``by_coupled_mc``, of arguments that are checked."""
+    return _refined(partial(_coupled_once, optimizer, sde, run, observables, pairs), substeps)
 
 
 def _refined(once: Callable[[int], dict[str, WeakError]], substeps: int) -> dict[str, WeakError]:
@@ -129,15 +138,7 @@ def _refined(once: Callable[[int], dict[str, WeakError]], substeps: int) -> dict
 
 
 def _coupled_once(
-    optimizer: Kernel,
-    sde: SDE,
-    x0: Points,
-    steps: int,
-    observables: Mapping[str, Observable],
-    n: int,
-    seed: int,
-    r: int,
-    pairs: bool,
+    optimizer: Kernel, sde: SDE, run: Run, observables: Mapping[str, Observable], pairs: bool, r: int
 ) -> dict[str, WeakError]:
     fine = (subcycle(_scheme(sde, optimizer.dt / k), k) for k in (r, 2 * r))
     kernel = coupled(optimizer, *fine)
@@ -149,7 +150,7 @@ def _coupled_once(
         }  # fmt: skip
     if pairs:
         kernel, phis = antithetic(kernel), {name: averaged(phi) for name, phi in phis.items()}
-    moments = simulate(kernel, x0, steps=steps, observables=phis, n=n, seed=seed)
+    moments = simulated(kernel, run, Watched.of(phis))
     return {name: _weak_error(moments, name, 2 * r) for name in observables}
 
 
@@ -195,35 +196,27 @@ def by_controlled_mc(
     ValueError
         For more than one start, minibatches that cannot be enumerated, or as ``simulate``.
     """
-    if isinstance(x0, Cloud) or np.ndim(x0) != 1:
-        what = type(x0).__name__ if isinstance(x0, Cloud) else f"shape {np.shape(x0)}"
-        raise ValueError(f"x0 must be one start (d,), got {what}: control variates follow one path.")
-    start, seed = as_points("x0", x0, None), require_seed(seed)
+    return controlled_errors(optimizer, sde, Run(Start.of(x0), steps, n, seed), observables, substeps)
 
-    def once(r: int) -> dict[str, WeakError]:
-        return _controlled_once(optimizer, sde, start, steps, observables, n, seed, r)
 
-    return _refined(once, substeps)
+def controlled_errors(
+    optimizer: Kernel, sde: SDE, run: Run, observables: Mapping[str, Observable], substeps: int = 2
+) -> dict[str, WeakError]:
+    """As ``by_controlled_mc``, of arguments that are checked."""
+    return _refined(partial(_controlled_once, optimizer, sde, run, observables), substeps)
 
 
 def _controlled_once(
-    optimizer: Kernel,
-    sde: SDE,
-    start: Tensor,
-    steps: int,
-    observables: Mapping[str, Observable],
-    n: int,
-    seed: int,
-    r: int,
+    optimizer: Kernel, sde: SDE, run: Run, observables: Mapping[str, Observable], r: int
 ) -> dict[str, WeakError]:
+    start, steps = run.start.alone("control variates follow one path"), run.steps
     coarse, fine = (_scheme(sde, optimizer.dt / k) for k in (r, 2 * r))
-    phis = {name: controlled(phi) for name, phi in observables.items()}
-    gaps = {name: difference(phi) for name, phi in observables.items()}
-    side = partial(simulate, x0=start, steps=steps, n=n)
-    chain = side(linearised(optimizer, start, steps * optimizer.substeps), observables=phis, seed=seed)
-    other = derived(seed, "SDE")
-    model = side(subcycle(linearised(fine, start, steps * 2 * r), 2 * r), observables=phis, seed=other)
-    bias = side(coupled(subcycle(coarse, r), subcycle(fine, 2 * r)), observables=gaps, seed=other)
+    phis = Watched.of({name: controlled(phi) for name, phi in observables.items()})
+    gaps = Watched.of({name: difference(phi) for name, phi in observables.items()})
+    chain = simulated(linearised(optimizer, start, steps * optimizer.substeps), run, phis)
+    other = replace(run, seed=derived(run.seed, "SDE"))
+    model = simulated(subcycle(linearised(fine, start, steps * 2 * r), 2 * r), other, phis)
+    bias = simulated(coupled(subcycle(coarse, r), subcycle(fine, 2 * r)), other, gaps)
     found = {}
     for name in observables:
         a, b = chain.estimate(name), model.estimate(name)
@@ -248,10 +241,10 @@ def in_closed_form(
     ValueError
         When the step or the SDE is not affine with additive Gaussian noise, or phi is not smooth enough.
     """
-    start = as_points("x0", x0, None)
+    start = Start.of(x0).alone("its law is computed from one point")
     d = start.shape[-1]
     for kernel, watched in ((optimizer, observables), (_scheme(sde, optimizer.dt), {})):
-        probe(kernel, start.reshape(-1, d)[0], watched, {})
+        probe(kernel, start, watched, {})
     chain = chain_path(affine_chain(optimizer, d), start.tolist(), steps)
     model = sde_path(linear_sde(sde, d), start.tolist(), float(optimizer.dt), steps)
     times = np.arange(steps + 1) * float(optimizer.dt)

@@ -16,12 +16,12 @@ import numpy as np
 
 from ..arguments import require_positive
 from ..dynamics.integrators import heun_path
-from ..engine.ensembles import Points, as_points
+from ..engine.start import Points, Start
 from ..engine.statistics import Estimate
 from ..problems.observables import Observable
 from .conclusions import HALF_INTEGER, Order
 from .errors import WeakError
-from .orders import Estimator, PairAt, clock, concluded, errors_at
+from .orders import Estimator, PairAt, clock, concluded, errors_by
 
 __all__ = ["fluctuation_order", "largest", "says_of_the_diffusion", "scaled_fluctuation", "second_moments"]
 
@@ -61,13 +61,14 @@ def fluctuation_order(
     """
     horizon = require_positive("horizon", horizon, "it is the model time of the comparison")
     falling, steps = clock(etas, horizon)
-    start = as_points("x0", x0, None).double()
-    phis = second_moments(heun_path(pair_at(falling[-1])[1], start.tolist(), horizon, _PATH)[-1].tolist())
+    start = Start.of(x0)
+    point = start.alone("the test is of one law").double().tolist()
+    phis = second_moments(heun_path(pair_at(falling[-1])[1], point, horizon, _PATH)[-1].tolist())
     S = []
     for eta, k in zip(falling, steps, strict=True):
-        accuracy = _ACCURACY_PLANE * eta**2 if len(start) > 1 else None
-        found = errors_at(pair_at(eta), x0, k, phis, estimator, 40_000 if n is None else n, seed, accuracy)
-        S.append(largest(scaled_fluctuation(found, eta, len(start))))
+        accuracy = _ACCURACY_PLANE * eta**2 if start.dim > 1 else None
+        errors = errors_by(estimator, n=40_000 if n is None else n, seed=seed, accuracy=accuracy)
+        S.append(largest(scaled_fluctuation(errors(pair_at(eta), start, k, phis), eta, start.dim)))
     joined = Estimate(
         np.array([float(s.value) for s in S]), np.array([float(s.stderr) for s in S]), int(np.max(S[0].n)), S[0].method
     )

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ..arguments import require_nonnegative, require_positive
 from ..dynamics.sde import NUMBERS_AT_ONCE
-from ..engine.ensembles import Points, as_points
+from ..engine.ensembles import Points
+from ..engine.start import Points, Start
 from ..problems.calculus import grad, hessian
 from ..problems.observables import Observable
 from ..problems.oracles import Oracle
@@ -82,7 +83,7 @@ def leading_constant(
     horizon = require_positive("horizon", horizon, "it is the model time of the comparison")
     rho_scale = require_nonnegative("rho_scale", rho_scale, "rho = rho_scale·√eta")
     rule = default_rule(g, nodes)
-    start = as_points("x0", x0, None).double()
+    start = Start.of(x0).alone("the gradient flow starts at one point").double()
     if not follows_gradient(update, g, start, nodes=nodes):
         raise ValueError("update must be the stochastic gradient at rho = 0: these ODEs follow the gradient flow.")
     fields_at = partial(_fields, update, rule, model, rho_scale)

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arguments import as_floats, require_count, require_nonnegative, require_positive, require_seed, require_steps
+from ..arguments import require_count, require_nonnegative, require_positive, require_seed, require_steps
 from ..dynamics.kernels import Kernel, optimizer, unwrap
 from ..dynamics.sde import SDE
 from ..dynamics.updates import sgd
 from ..engine.display import ends, html_table, numbers, some
-from ..engine.ensembles import Cloud, Points
+from ..engine.ensembles import Points
+from ..engine.start import Points, Run, Start
 from ..engine.statistics import Estimate
 from ..engine.streams import derived
 from ..problems.noise import Normal
@@ -27,10 +28,10 @@ from ..theory import model_of
 from ..theory.one_step import Model
 from .by_grid.estimator import by_quadrature
 from .conclusions import HALF_INTEGER, Order, conclude, powers_of
-from .errors import WeakError, by_controlled_mc, by_coupled_mc, in_closed_form
+from .errors import WeakError, controlled_errors, coupled_errors, in_closed_form
 
 __all__ = [
-    "WeakOrder", "WeakOrders", "clock", "concluded", "errors_at", "order_of_errors", "weak_order", "weak_order_of",
+    "WeakOrder", "WeakOrders", "clock", "concluded", "errors_by", "order_of_errors", "weak_order", "weak_order_of",
 ]  # fmt: skip
 
 _PILOT = 1024
@@ -39,7 +40,9 @@ _MOST = 40_000
 _ROUNDING = 1e-13
 _REFUSED = 0.1  # accuracy over error above which a computed error is not used
 Estimator = Literal["coupled", "quadrature", "closed_form"]
-PairAt = Callable[[float], tuple[Kernel, SDE]]
+Pair = tuple[Kernel, SDE]
+PairAt = Callable[[float], Pair]
+Errors = Callable[[Pair, Start, int, Mapping[str, Observable]], dict[str, WeakError]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,16 +204,16 @@ def weak_order_of(
     horizon = require_positive("horizon", horizon, "it is the model time of the comparison")
     if not observables:
         raise ValueError("observables must name at least one function, got none.")
-    _require_varying(observables, x0)
+    start = Start.of(x0)
+    _require_varying(observables, start)
     if n is not None:
         n = require_count("n", n, least=2, why="one replicate has no standard error")
     seed = require_seed(seed)
     if unknown := set(e1 or {}) - set(observables):
         raise ValueError(f"e1 must name observables, got {', '.join(sorted(unknown))}; there are {list(observables)}.")
     falling, steps = clock(etas, horizon)
-    per_eta = [
-        errors_at(pair_at(eta), x0, k, observables, estimator, n, seed) for eta, k in zip(falling, steps, strict=True)
-    ]
+    errors_of = errors_by(estimator, n=n, seed=seed)
+    per_eta = [errors_of(pair_at(eta), start, k, observables) for eta, k in zip(falling, steps, strict=True)]
     found = {}
     for name in observables:
         try:
@@ -221,12 +224,11 @@ def weak_order_of(
     return WeakOrders(found, model, np.array(falling))
 
 
-def _require_varying(observables: Mapping[str, Observable], x0: Points) -> None:
+def _require_varying(observables: Mapping[str, Observable], start: Start) -> None:
     """Refuse what is one number at x0 and at 64 points about it, from 1e-3 to 1e3 away: it has no error."""
-    points = as_floats("x0", x0.mean if isinstance(x0, Cloud) else x0).double()
-    start = points.reshape(-1, points.shape[-1])[0]
-    around = np.random.default_rng(0).standard_normal((64, len(start))) * np.logspace(-3, 3, 64)[:, None]
-    points = start + torch.from_numpy(np.concatenate((np.zeros((1, len(start))), around)))
+    point = start.one.double()
+    around = np.random.default_rng(0).standard_normal((64, start.dim)) * np.logspace(-3, 3, 64)[:, None]
+    points = point + torch.from_numpy(np.concatenate((np.zeros((1, start.dim)), around)))
     for name, phi in observables.items():
         values = phi(points)
         if isinstance(values, Tensor) and values.shape == points.shape[:1] and bool((values == values[0]).all()):
@@ -245,30 +247,38 @@ def clock(etas: Sequence[float], horizon: float) -> tuple[list[float], list[int]
     return falling, [require_steps(horizon, eta, why) for eta in falling]
 
 
-def errors_at(
-    pair: tuple[Kernel, SDE],
-    x0: Points,
-    steps: int,
-    observables: Mapping[str, Observable],
-    estimator: str,
-    n: int | None,
-    seed: int,
-    accuracy: float | None = None,
-) -> dict[str, WeakError]:
-    """The weak errors of one pair by the estimator of that name; ``accuracy`` is quadrature's."""
+def errors_by(estimator: str, *, n: int | None, seed: int, accuracy: float | None = None) -> Errors:
+    """The weak errors by the estimator of that name, as a function of the pair, start, steps and observables.
+
+    Parameters
+    ----------
+    n : replicates of a Monte Carlo; None for as many as a pilot says
+    accuracy : quadrature's
+    """
     if estimator == "quadrature":
-        return by_quadrature(*pair, x0, steps=steps, observables=observables, accuracy=accuracy)
+        return partial(_computed, partial(by_quadrature, accuracy=accuracy))
     if estimator == "closed_form":
-        return in_closed_form(*pair, x0, steps=steps, observables=observables)
+        return partial(_computed, in_closed_form)
     if estimator != "coupled":
         raise ValueError(f"estimator must be 'coupled', 'quadrature' or 'closed_form', got {estimator!r}.")
-    by_mc = by_coupled_mc if isinstance(pair[0].noise, Normal) else by_controlled_mc
-    run = partial(by_mc, *pair, x0, steps=steps, observables=observables)
+    return partial(_sampled, n, seed)
+
+
+def _computed(
+    by: Callable[..., dict[str, WeakError]], pair: Pair, start: Start, steps: int, phis: Mapping[str, Observable]
+) -> dict[str, WeakError]:
+    return by(*pair, start.alone("it is computed from one point"), steps=steps, observables=phis)
+
+
+def _sampled(
+    n: int | None, seed: int, pair: Pair, start: Start, steps: int, phis: Mapping[str, Observable]
+) -> dict[str, WeakError]:
+    by = coupled_errors if isinstance(pair[0].noise, Normal) else controlled_errors
     if n is not None:
-        return run(n=n, seed=seed)
-    pilot = run(n=_PILOT, seed=derived(seed, "pilot"))
+        return by(*pair, Run(start, steps, n, seed), phis)
+    pilot = by(*pair, Run(start, steps, _PILOT, derived(seed, "pilot")), phis)
     r = max(e.substeps for e in pilot.values()) // 2
-    return run(n=max(_wanted(e) for e in pilot.values()), seed=seed, substeps=max(r, 1))
+    return by(*pair, Run(start, steps, max(_wanted(e) for e in pilot.values()), seed), phis, max(r, 1))
 
 
 def _wanted(e: WeakError) -> int:

@@ -110,7 +110,7 @@ def test_a_wrong_slope_leaves_the_mean():
 
 def test_weak_order_takes_controls_where_no_noise_can_be_shared(monkeypatch):
     asked = []
-    monkeypatch.setattr(sdesam.weak.orders, "by_controlled_mc", lambda *_, **k: asked.append(k["n"]) or 1 / 0)
+    monkeypatch.setattr(sdesam.weak.orders, "controlled_errors", lambda o, s, run, *_: asked.append(run.n) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         ss.weak_order(
             ss.sgd, MINIBATCH, etas=[1 / 2, 1 / 3, 1 / 4, 1 / 5], rho_scale=1.0, x0=START, horizon=1.0, n=64,

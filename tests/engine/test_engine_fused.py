@@ -14,6 +14,7 @@ from sdesam.dynamics.controls import antithetic, averaged, controlled, linearise
 from sdesam.engine import choice
 from sdesam.engine.choice import fused_or_reason
 from sdesam.engine.llvm import calls, compilation, cpu, native
+from sdesam.engine.start import Run, Start
 from sdesam.theory import monzio_compagnoni2023 as mc23
 from sdesam.theory.exact import linear
 
@@ -142,14 +143,15 @@ def bits(m):
     return b"".join(np.ascontiguousarray(getattr(m, k)).tobytes() for k in (*SUMS, "count", "nonfinite"))
 
 
-def _nowhere(first, rows, streams):
+def _nowhere(start, first, rows, streams):
     raise AssertionError("a common start needs no other")
 
 
 def test_threads_windows_and_parts_do_not_change_a_bit(monkeypatch):
     found = fused_or_reason(sam(), X, WATCH, {})
-    run = partial(cpu.fused_moments, found, X, _nowhere, names=tuple(WATCH), saved=np.arange(0, 13), dt=0.05, seed=1)
+    monkeypatch.setattr(Start, "rows", _nowhere)
     n = 7 * 1024 + 100
+    run = partial(cpu.fused_moments, found, Run(Start.of(X), 12, n, seed=1), names=tuple(WATCH), dt=0.05)
     whole = run(range(n), threads=1)
     assert bits(whole) == bits(run(range(n), threads=2)) == bits(run(range(n), threads=1))
     monkeypatch.setattr(calls, "_WINDOW_BYTES", 1)

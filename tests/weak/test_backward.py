@@ -192,7 +192,7 @@ def test_tables_of_coefficients():
     ("x0", "changes", "message"),
     [
         ([1.0, 0.0, 0.0], dict(g=ss.GaussianOracle(ss.LogCosh(3), 0.5)), "d <= 2"),
-        ([[1.2], [1.3]], dict(), r"x0 must have shape \(d,\)"),
+        ([[1.2], [1.3]], dict(), r"x0 must be one start \(d,\), got shape \(2, 1\)"),
         ([2.5], dict(g=ss.GaussianOracle(ss.DoubleWell(1), 0.5), eta=1.0), "must not diverge"),
         ([1.2], dict(phi=lambda x: x.sum()), "must map"),
     ],

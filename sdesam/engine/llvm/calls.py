@@ -9,7 +9,8 @@ from functools import lru_cache
 import numpy as np
 from torch import Tensor
 
-from ..eager import UNIT, Start
+from ..eager import UNIT
+from ..start import Run
 from ..streams import Streams, seed_hash
 from .compilation import Fused
 from .lanes import SLOT
@@ -20,8 +21,9 @@ from .runtime import DRIVE, runtime_module
 from .sums import Bins
 from .trial import aligned
 
-__all__ = ["drive", "interval_of", "run_units", "starts_of", "state_of"]
+__all__ = ["Rows", "drive", "interval_of", "run_units", "starts_of", "state_of"]
 
+Rows = Callable[[int, int, Streams], Tensor]  # of ``Start``: the starts of so many replicates from the first on
 _WINDOW_BYTES = 2**19  # values of a unit kept between two reductions: half of a core's second cache
 
 
@@ -38,21 +40,19 @@ def drive() -> Callable[..., None]:
 def run_units(
     fused: Fused,
     common: np.ndarray | None,
-    start: Start,
+    run: Run,
     node: tuple[int, int],
     stop: int,
     *,
-    saved: np.ndarray,
     K: int,
-    seed: int,
     exits: bool = False,
     bins: Bins | None = None,
 ) -> np.ndarray:
     """Rows of sums (units, saved, row_length) of a node of units, or rows of exits."""
-    first, units = node
+    (first, units), saved = node, run.saved
     state_bytes = numbers_of(fused.model) * UNIT * fused.dtype.itemsize
     if common is None:
-        starts, generators = starts_of(fused, start, first, units, seed)
+        starts, generators = starts_of(fused, run.start.rows, first, units, run.seed)
     else:
         starts, generators = common, None
     window = int(max(1, min(len(saved) - 1, _WINDOW_BYTES // (8 * UNIT * (1 + K)))))
@@ -65,7 +65,7 @@ def run_units(
         "values": aligned(8 * UNIT * window * (1 + K)), "scratch": aligned(SLOT * fused.code.slots),
     }  # fmt: skip
     numbers = {
-        "run": fused.code.address("run"), "first": first * UNIT, "hashed": _signed(seed_hash(seed)), "units": units,
+        "run": fused.code.address("run"), "first": first * UNIT, "hashed": _signed(seed_hash(run.seed)), "units": units,
         "stop": stop, "saves": len(saved), "save_every": interval_of(saved), "substeps": fused.model.substeps,
         "window": window, "K": K, "state_bytes": state_bytes,
         "start_stride": 0 if common is not None else state_bytes, "given": int(common is None),
@@ -90,7 +90,7 @@ def state_of(fused: Fused, x0: Tensor) -> np.ndarray:
     return np.ascontiguousarray(fused.model.initial(x0).numpy(), fused.dtype)
 
 
-def starts_of(fused: Fused, start: Start, first: int, units: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def starts_of(fused: Fused, start: Rows, first: int, units: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """States and generators of each unit, where replicates start at points of their own or draw them."""
     states, generators = [], []
     for unit in range(first, first + units):

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ..eager import UNIT, Start
+from ..eager import UNIT
 from ..folds import Tree, nodes_of
+from ..start import Run
 from ..statistics import Moments
-from .calls import drive, interval_of, run_units, starts_of, state_of
+from .calls import Rows, drive, interval_of, run_units, starts_of, state_of
 from .compilation import Fused
 from .reductions import EXITS, row_length
 from .sums import Bins, folded, moments_of
@@ -31,14 +31,11 @@ _PARALLEL = 4  # nodes in flight for each thread
 
 def fused_moments(
     fused: Fused,
-    x0: Tensor | None,
-    start: Start,
+    run: Run,
     replicates: range,
     *,
     names: tuple[str, ...],
-    saved: np.ndarray,
     dt: float,
-    seed: int,
     edges: Mapping[str, np.ndarray] | None = None,
     threads: int | None = None,
     advance: Callable[[int], None] | None = None,
@@ -47,7 +44,6 @@ def fused_moments(
 
     Parameters
     ----------
-    x0 : the common start (d,), or None where ``start`` gives each its own
     replicates : a range that starts at a whole unit
     edges : of the observables' histograms
     threads : torch's number of threads by default; results do not depend on it
@@ -58,22 +54,21 @@ def fused_moments(
     UndefinedObservable
         When an observable is NaN at a finite position.
     """
-    _require_prepared(fused, saved)
-    bins = Bins.of(names, edges or {})
-    common = None if x0 is None else state_of(fused, x0.expand(UNIT, -1).clone())
+    _require_prepared(fused, run.steps)
+    saved, bins, common = run.saved, Bins.of(names, edges or {}), _common(fused, run)
 
-    def run(node: tuple[int, int]) -> tuple[int, int, Moments]:
-        rows = run_units(fused, common, start, node, replicates.stop, saved=saved, K=len(names), seed=seed, bins=bins)
+    def sums_of(node: tuple[int, int]) -> tuple[int, int, Moments]:
+        rows = run_units(fused, common, run, node, replicates.stop, K=len(names), bins=bins)
         if rows[..., 1].any():
             unit, place = np.argwhere(rows[..., 1])[0]
             units = range(UNIT * (node[0] + int(unit)), replicates.stop)[:UNIT]
-            raise UndefinedObservable(_undefined(fused, start, units, names, int(saved[place]), seed))
+            raise UndefinedObservable(_undefined(fused, run, units, names, int(saved[place])))
         sizes = np.clip(replicates.stop - UNIT * np.arange(node[0], sum(node)), 0, UNIT)
         return (*node, folded(moments_of(rows, sizes, names, np.tile(saved, len(rows)), dt, bins), len(saved)))
 
     tree: Tree[Moments] = Tree()
     for begin, count, sums in _in_order(
-        run, replicates, len(saved) * row_length(len(names), len(bins.edges)), _work(fused, saved), threads
+        sums_of, replicates, len(saved) * row_length(len(names), len(bins.edges)), _work(fused, run), threads
     ):
         tree.add(begin, count, sums)
         if advance is not None:
@@ -81,46 +76,42 @@ def fused_moments(
     return replace(tree.total(), engine="fused")
 
 
-def fused_exits(
-    fused: Fused,
-    x0: Tensor | None,
-    start: Start,
-    replicates: range,
-    *,
-    max_steps: int,
-    seed: int,
-    threads: int | None = None,
-) -> np.ndarray:
-    """Exits per step, (max_steps + 1, 2): how many left, and how many of them to a non-finite point.
+def fused_exits(fused: Fused, run: Run, replicates: range, *, threads: int | None = None) -> np.ndarray:
+    """Exits per step, (steps + 1, 2): how many left, and how many of them to a non-finite point.
 
     The only observable of the model is whether a point is inside.
     """
-    common = None if x0 is None else state_of(fused, x0.expand(UNIT, -1).clone())
-    saved = np.arange(max_steps + 1)
+    common = _common(fused, run)
 
-    def run(node: tuple[int, int]) -> np.ndarray:
-        rows = run_units(fused, common, start, node, replicates.stop, saved=saved, K=1, seed=seed, exits=True)
+    def exits_of(node: tuple[int, int]) -> np.ndarray:
+        rows = run_units(fused, common, run, node, replicates.stop, K=1, exits=True)
         return rows[..., :2].sum(axis=0)
 
-    total = np.zeros((max_steps + 1, 2))
-    for counts in _in_order(run, replicates, len(saved) * EXITS, _work(fused, saved), threads):
+    total = np.zeros((run.steps + 1, 2))
+    for counts in _in_order(exits_of, replicates, len(total) * EXITS, _work(fused, run), threads):
         total += counts  # integers: exact in any order
     return total.astype(np.int64)
+
+
+def _common(fused: Fused, run: Run) -> np.ndarray | None:
+    """The state of a unit where all replicates start at one point."""
+    x0 = run.start.common
+    return None if x0 is None else state_of(fused, x0.expand(UNIT, -1).clone())
 
 
 class UndefinedObservable(ValueError):
     """An observable was NaN at a finite position; the message names it, the step and the replicate."""
 
 
-def _undefined(fused: Fused, start: Start, unit: range, names: Sequence[str], k: int, seed: int) -> str:
+def _undefined(fused: Fused, run: Run, unit: range, names: Sequence[str], k: int) -> str:
     """The first replicate of a unit whose position is finite at step k while a value is NaN, and which."""
-    values = fused_values(fused, start, unit, saved=np.unique([0, k]), seed=seed)[-1]
+    values = fused_values(fused, run.start.rows, unit, saved=np.unique([0, k]), seed=run.seed)[-1]
     i, j = np.argwhere((np.isnan(values[1:]) & (values[0] > 0)).T)[0]
     return f"observable {names[j]!r} is NaN at a finite position at step {k} (replicate {unit[i]})"
 
 
-def _require_prepared(fused: Fused, saved: np.ndarray) -> None:
-    needed, clock = int(saved[-1]) * fused.model.substeps, fused.numbers.clock
+def _require_prepared(fused: Fused, steps: int) -> None:
+    needed, clock = steps * fused.model.substeps, fused.numbers.clock
     rows = len(clock)
     if clock.shape[1] and needed >= rows:
         raise ValueError(
@@ -128,9 +119,9 @@ def _require_prepared(fused: Fused, saved: np.ndarray) -> None:
         )
 
 
-def _work(fused: Fused, saved: np.ndarray) -> int:
+def _work(fused: Fused, run: Run) -> int:
     """Operations of a unit."""
-    return UNIT * max(1, int(saved[-1])) * fused.model.substeps * (fused.model.length + 50 * len(fused.model.noise))
+    return UNIT * run.steps * fused.model.substeps * (fused.model.length + 50 * len(fused.model.noise))
 
 
 def _in_order(
@@ -160,7 +151,7 @@ def _in_order(
             yield job.result()
 
 
-def fused_values(fused: Fused, start: Start, replicates: range, *, saved: np.ndarray, seed: int) -> np.ndarray:
+def fused_values(fused: Fused, start: Rows, replicates: range, *, saved: np.ndarray, seed: int) -> np.ndarray:
     """Values (saved, 1 + K, replicates) in float64 at the saved steps; the first row is 1 where the position is finite.
 
     For paths and for tests: memory grows with replicates and steps.

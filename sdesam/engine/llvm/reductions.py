@@ -6,7 +6,7 @@ Sums are taken over a whole unit of 1,024 in float64, twice: the mean first, the
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 
@@ -52,8 +52,9 @@ def reduce_function(module: ir.Module) -> Any:
         with loop(builder, K, "column") as k:
             row = at(builder, values, (builder.add(k, INT64(1)), ROW))
             _count_above(builder, a, row, k, at(builder, out, (builder.sub(length, a["E"]), 8)), total)
-            centre = _extent(builder, a["mask"], row, divisor, k, K, first, (total, low, high))
-            _powers(builder, a["mask"], row, divisor, k, K, first, centre, (total, other, cubes, fourths))
+            column = _Column(builder, a["mask"], row, divisor, k, K, first)
+            centre = _extent(column, total, low, high)
+            _powers(column, centre, total, other, cubes, fourths)
         with loop(builder, K, "left") as k, loop(builder, builder.sub(builder.sub(K, k), INT64(1)), "right") as more:
             j = builder.add(builder.add(k, more), INT64(1))
             total.clear()
@@ -112,49 +113,64 @@ def _find_mask(builder: Builder, a: dict, values: Any, total: Row, other: Row) -
         other.put(other.get() + nan.get())
 
 
-def _extent(
-    builder: Builder, mask: Any, row: Any, divisor: Any, k: Any, K: Any, first: Any, sums: tuple[Row, Row, Row]
-) -> Any:
+class _Column(NamedTuple):
+    """A column of values in the code: where its numbers and those of its results are."""
+
+    builder: Builder
+    mask: Any
+    row: Any
+    divisor: Any
+    k: Any
+    K: Any
+    first: Any
+
+    def kept(self, i: Any) -> tuple[Vector, Vector]:
+        """Values of the i-th lanes, and which count."""
+        value = load(self.builder, self.row, (i, 8 * LANES))
+        return value, load(self.builder, self.mask, (i, 8 * LANES)).compare("ne", 0.0)
+
+    def store(self, n: int, value: Any) -> None:
+        """The n-th result of the column: mean, m3, m4, low, high."""
+        place = self.builder.add(self.builder.mul(INT64(n), self.K), self.k)
+        self.builder.store(value, at(self.builder, self.first, (place, 8)))
+
+
+def _extent(column: _Column, total: Row, low: Row, high: Row) -> Any:
     """Lowest and highest; returns where to centre: at the mean up to rounding, and at the value that all share."""
-    total, low, high = sums
-    for s in sums:
+    builder = column.builder
+    for s in (total, low, high):
         s.clear()
     with loop(builder, INT64(UNIT // LANES), "lanes") as i:
-        value = load(builder, row, (i, 8 * LANES))
-        kept = load(builder, mask, (i, 8 * LANES)).compare("ne", 0.0)
+        value, kept = column.kept(i)
         total.put(total.get() + choose(kept, value, 0.0))
         low.put(smaller(low.get(), choose(kept, value, math.inf)))
         high.put(larger(high.get(), choose(kept, value, -math.inf)))
     lowest, highest = low.joined(smaller), high.joined(larger)
     for n, end in ((3, lowest), (4, highest)):
-        builder.store(end, at(builder, first, (builder.add(builder.mul(INT64(n), K), k), 8)))
-    mean = builder.fdiv(total.joined(added), divisor)
+        column.store(n, end)
+    mean = builder.fdiv(total.joined(added), column.divisor)
     return builder.select(builder.fcmp_ordered("==", lowest, highest), lowest, mean)
 
 
-def _powers(
-    builder: Builder, mask: Any, row: Any, divisor: Any, k: Any, K: Any, first: Any, centre: Any,
-    sums: tuple[Row, Row, Row, Row],
-) -> None:  # fmt: skip
+def _powers(column: _Column, centre: Any, total: Row, squares: Row, cubes: Row, fourths: Row) -> None:
     """The mean, without the centre's rounding; second to fourth powers.  The centred values stay in the row."""
-    total, squares, cubes, fourths = sums
-    for s in sums:
+    builder = column.builder
+    for s in (total, squares, cubes, fourths):
         s.clear()
     with loop(builder, INT64(UNIT // LANES), "lanes") as i:
-        value = load(builder, row, (i, 8 * LANES))
-        kept = load(builder, mask, (i, 8 * LANES)).compare("ne", 0.0)
+        value, kept = column.kept(i)
         centred = choose(kept, value - value.new(spread(builder, centre, WIDE)), 0.0)
         square = centred * centred
         total.put(total.get() + centred)
         squares.put(squares.get() + square)
         cubes.put(cubes.get() + square * centred)
         fourths.put(fourths.get() + square * square)
-        builder.store(centred.value, at(builder, row, (i, 8 * LANES)), align=64)
-    mean = builder.fadd(centre, builder.fdiv(total.joined(added), divisor))
+        builder.store(centred.value, at(builder, column.row, (i, 8 * LANES)), align=64)
+    mean = builder.fadd(centre, builder.fdiv(total.joined(added), column.divisor))
     for n, value in enumerate((mean, cubes.joined(added), fourths.joined(added))):
-        builder.store(value, at(builder, first, (builder.add(builder.mul(INT64(n), K), k), 8)))
-    diagonal = builder.add(builder.mul(builder.add(INT64(5), k), K), k)
-    builder.store(squares.joined(added), at(builder, first, (diagonal, 8)))
+        column.store(n, value)
+    diagonal = builder.add(builder.mul(builder.add(INT64(5), column.k), column.K), column.k)
+    builder.store(squares.joined(added), at(builder, column.first, (diagonal, 8)))
 
 
 # ----------------------------------------------------------------- exits

@@ -65,8 +65,8 @@ def model_of(
         first += form.size
     whole = steppers[0] if len(parts) == 1 else stepper_of(kernel, x0)
     join = (lambda states: states[0]) if len(parts) == 1 else (lambda states: joined(kernel, iter(states)))
-    observe = _traced_observables(whole, join, steppers, forms, rows, observables, internals, most)
     initial = _Initial(tuple(steppers), forms)
+    observe = _traced_observables(whole, join, initial, rows, observables, internals, most)
     return Model(tuple(members), factors_of(kernel.noise), kernel.substeps, observe, initial, whole.clock, x0)
 
 
@@ -76,12 +76,12 @@ class _Initial:
     forms: tuple[Form, ...]
 
     def __call__(self, x0: Tensor) -> Tensor:
-        parts = [
-            leaf.reshape(len(x0), -1).T
-            for stepper, form in zip(self.steppers, self.forms, strict=True)
-            for leaf in form.take(stepper.init(x0))
-        ]
-        return torch.cat(parts)
+        return torch.cat([leaf.reshape(len(x0), -1).T for leaf in self.leaves(x0)])
+
+    def leaves(self, x0: Tensor) -> list[Tensor]:
+        """The state's tensors at starts (rows, d)."""
+        pairs = zip(self.steppers, self.forms, strict=True)
+        return [leaf for stepper, form in pairs for leaf in form.take(stepper.init(x0))]
 
 
 # ----------------------------------------------------------------- traces, each compared with the eager step
@@ -161,8 +161,7 @@ def _mixing_named(
 def _traced_observables(
     whole: Stepper,
     join: Callable[[list], Any],
-    steppers: Sequence[Stepper],
-    forms: Sequence[Form],
+    initial: _Initial,
     rows: Tensor,
     observables: Mapping[str, Field],
     internals: Mapping[str, Field],
@@ -173,13 +172,13 @@ def _traced_observables(
 
     def watch(*numbers: Tensor) -> list[Tensor]:
         *left, now = numbers
-        state = join([form.build([left.pop(0) for _ in form.shapes]) for form in forms])
+        state = join([form.build([left.pop(0) for _ in form.shapes]) for form in initial.forms])
         x = whole.position(state, now)
         values = [_number(name, asked(name, phi, x), x, what) for name, phi in observables.items()]
         values += [_number(name, asked(name, read, state), x, what) for name, read in internals.items()]
         return [torch.isfinite(x).reshape(len(x), -1).all(-1), *values]
 
-    leaves = [leaf for s, form in zip(steppers, forms, strict=True) for leaf in form.take(s.init(rows))]
+    leaves = initial.leaves(rows)
     examples = [*(leaf[:1] for leaf in leaves), now]
     program = trace(watch, examples, what, most)
     values = watch(*_rest(leaves), now)

@@ -28,8 +28,9 @@ from ...arguments import require_positive
 from ...dynamics.integrators import euler_maruyama
 from ...dynamics.kernels import Kernel
 from ...dynamics.sde import NUMBERS_AT_ONCE, SDE
-from ...engine.ensembles import Points, as_points
+from ...engine.ensembles import Points
 from ...engine.probe import probe_kernel
+from ...engine.start import Points, Start
 from ...engine.statistics import Estimate
 from ...problems.noise import ThreePoint
 from ...problems.observables import Observable
@@ -291,10 +292,7 @@ def tabulated(sde: SDE, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 # ----------------------------------------------------------------- boundary and result
 def _one_point(x0: Points) -> np.ndarray:
-    points = as_points("x0", x0, None)
-    if points.ndim > 1 and len(points) > 1:
-        raise ValueError(f"x0 must be one point for quadrature, got {len(points)}.")
-    start = points.reshape(-1).double().numpy()
+    start = Start.of(x0).alone("a grid holds the law from one point").double().numpy()
     if len(start) > 2:
         raise ValueError(
             f"x0 must have d <= 2 coordinates for quadrature, got {len(start)}: a grid has nodes^d points. Use "

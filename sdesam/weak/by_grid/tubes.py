@@ -124,7 +124,11 @@ def tube_about(
         [_spread_of(arrive), *(spread_of_model(sde, eta) for sde in models.values())], mean, low, high
     )
     if stretch is not None and np.isfinite(stretch.width).any():
-        return _stretched(optimizer, models, paths, start, steps, observables, stretch, (low, high))
+        flat = [stretch.flat(path) for path in paths]
+        p = _require_slow(observables, stretch, (high - low) / 2)
+        mean, spread = _pilot(optimizer, start, steps, observables, stretch)
+        spread = np.maximum(spread, _spread_of_noisier(models, optimizer, mean, start, stretch))
+        return _stretched(optimizer, start, mean, spread, flat, stretch, p)
     gap = np.abs(_moments(arrive, some)[0] - _moments(check, some)[0]).max(0)
     one = _spread_of(arrive)(mean).max(0)
     noisier = [
@@ -148,33 +152,35 @@ def _spread_of_noisier(
     return found
 
 
+def _require_slow(observables: Mapping[str, Observable], stretch: Stretch, half: np.ndarray) -> float:
+    """The largest p for which an observable grows like |x|^p; ``ValueError`` for what grows faster than |x|^8."""
+    growth = {name: growth_of(phi, stretch.centre, half) for name, phi in observables.items()}
+    for name, p in growth.items():
+        if p > _STEEPEST:
+            raise ValueError(
+                f"observable {name!r} must not grow faster than |x|^{_STEEPEST:g} for quadrature under noise that "
+                "grows like |x|: its expectation may not exist, and no grid would hold it."
+            )
+    return max(growth.values())
+
+
 def _stretched(
     optimizer: Kernel,
-    models: Mapping[str, SDE],
-    paths: list[np.ndarray],
     start: np.ndarray,
-    steps: int,
-    observables: Mapping[str, Observable],
+    mean: np.ndarray,
+    spread: np.ndarray,
+    flat: list[np.ndarray],
     stretch: Stretch,
-    box: tuple[np.ndarray, np.ndarray],
+    p: float,
 ) -> Tube:
     """The tube in a coordinate that evens the noise, where laws are nearly normal.
 
     An observable that grows like |x|^p = e^(p y/w) looks at the law times that, p s²/w further out.
     """
-    d, half = len(start), (box[1] - box[0]) / 2
-    for name, phi in observables.items():
-        if growth_of(phi, stretch.centre, half) > _STEEPEST:
-            raise ValueError(
-                f"observable {name!r} must not grow faster than |x|^{_STEEPEST:g} for quadrature under noise that "
-                "grows like |x|: its expectation may not exist, and no grid would hold it."
-            )
-    p = max(growth_of(phi, stretch.centre, half) for phi in observables.values())
-    mean, spread = _pilot(optimizer, start, steps, observables, stretch)
-    spread = np.maximum(spread, _spread_of_noisier(models, optimizer, mean, start, stretch))
+    d = len(start)
     reach = _REACH[d] + p * spread.max(0) / stretch.width
-    low, high = _box(mean, spread, [stretch.flat(path) for path in paths], reach)
-    some = torch.from_numpy(stretch.back(mean[:: max(1, steps // 4)]))
+    low, high = _box(mean, spread, flat, reach)
+    some = torch.from_numpy(stretch.back(mean[:: max(1, (len(mean) - 1) // 4)]))
     finer = tuple(_arrivals(optimizer, some, finer) for finer in _FINER[d])
     return Tube(stretch.flat(start), low, high, 0 * low, finer[0], 0 * low, stretch, finer)
 
