@@ -1,4 +1,7 @@
-"""The public names of the package, and the module that each lives in.  No module is imported to know them."""
+"""The public names of the package and the module that each lives in, and the names that a command line takes.
+
+No module is imported to know them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-__all__ = ["HOME", "METHODS", "MODULE_OF", "MOVED", "MovedModules"]
+__all__ = ["HOME", "LANDSCAPES", "METHODS", "MODULE_OF", "MOVED", "MovedModules"]
 
 HOME = {
     "dynamics.integrators": ["euler_maruyama", "heun", "small_noise_srk"],
@@ -50,8 +53,13 @@ HOME = {
     "weak.metrics": ["Comparison"],
     "weak.orders": ["weak_order", "weak_order_of"],
 }
-METHODS = ("sgd", "usam", "dnsam", "dnsam-full-numerator", "sam", "unified-sam")  # of the table, for help texts
 MODULE_OF = {name: module for module, names in HOME.items() for name in names}
+
+METHODS = ("sgd", "usam", "dnsam", "dnsam-full-numerator", "sam", "unified-sam")
+LANDSCAPES = (
+    "quadratic", "saddle", "log-cosh", "double-well", "tanh-network", "embedded-saddle", "rotated-saddle",
+    "product-valley", "wen-valley", "autoencoder", "iris", "breast-cancer", "teacher-student",
+)  # fmt: skip
 
 MOVED = {  # modules that were public under another name
     "candidates": "weak.models",

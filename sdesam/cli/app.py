@@ -8,16 +8,19 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from .. import __version__
 from ..files import StoreFailed
 from ..user_code.failures import failure_of
-from . import explore, sweep, validate_command
+from . import explore, sweep
+from .options import AtOneRate, Computing, Json, OnDevice, Output, Problem, Running, Substeps
 from .terminal import (
     Count,
     Failed,
@@ -32,6 +35,9 @@ from .terminal import (
     speak_any_text,
 )  # fmt: skip
 
+if TYPE_CHECKING:
+    from ..setting import Setting
+
 __all__ = ["app", "main"]
 
 app = App(
@@ -44,108 +50,60 @@ app = App(
 
 sweep.register(app)
 explore.register(app)
-validate_command.register(app)
 
 
 @app.command
 @computing
 def simulate(
     *,
-    landscape: str,
-    method: str = "sam",
-    eta: float,
+    problem: AtOneRate,
     rho: float = 0.0,
-    sigma: float = 0.0,
-    batch_size: Count | None = None,
-    batches: Count | None = None,
     steps: Count,
     n: Count = 10_000,
-    x0: Annotated[list[float] | None, Parameter(consume_multiple=True)] = None,
-    seed: Count = 0,
     save_every: Count | None = None,
-    substeps: Count = 4,
+    substeps: Substeps = 4,
     model: bool = True,
-    device: str = "cpu",
-    dtype: Literal["float32", "float64"] = "float64",
-    threads: Count | None = None,
     engine: Literal["auto", "fused", "eager"] = "auto",
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    as_json: Annotated[bool, Parameter(name="--json")] = False,
+    run: OnDevice = OnDevice(),
+    output: Output[Path | None] = None,
 ) -> None:
     """Simulate an optimizer beside its SDE, on independent noise, and print means with standard errors.
 
     Parameters
     ----------
-    landscape
-        quadratic, saddle, log-cosh, double-well, tanh-network, embedded-saddle, rotated-saddle,
-        product-valley, wen-valley, autoencoder, iris, breast-cancer, teacher-student, or file.py:function
-    method
-        sgd, usam, dnsam, dnsam-full-numerator, sam, unified-sam, or file.py:function
-    eta
-        learning rate
     rho
         ascent radius
-    sigma
-        standard deviation of the Gaussian gradient noise
-    batch_size
-        minibatches of this many data, without replacement, instead of Gaussian noise; the landscape
-        must be a finite sum (iris, breast-cancer, teacher-student, or a FiniteSum of your own)
-    batches
-        compute the SDE from this many sampled minibatches, where all of them are too many; the error is printed
     steps
         optimizer steps
     n
         replicates
-    x0
-        start, d numbers; needed for a landscape of your own
-    seed
-        replicate i reads stream (seed, i)
     save_every
         steps between rows, a divisor of steps; by default about ten rows
-    substeps
-        small-noise Runge-Kutta steps of the SDE per optimizer step
     model
         also simulate the SDE
-    device
-        torch device
-    dtype
-        precision
-    threads
-        threads of either engine
     engine
         compiled where that pays (auto), compiled or an error that says why not (fused), or plain torch (eager)
     output
         write to a .json or .csv file instead of stdout
-    as_json
-        print one JSON document
     """
-    from ..setting import Setting
     from .simulate import side_by_side
 
     if output is not None:
         require_writable(output)
-    set_threads(threads)
-    setting = Setting(
-        landscape=landscape, method=method, eta=eta, rho=rho, sigma=sigma, batch_size=batch_size, batches=batches,
-        x0=tuple(x0 or ()), substeps=substeps, seed=seed, device=device, dtype=dtype,
-    )  # fmt: skip
+    set_threads(run.threads)
+    setting = _setting(problem, run, rho=rho, substeps=substeps)
     table = side_by_side(setting, steps=steps, n=n, save_every=save_every, model=model, engine=engine)
-    text = json.dumps(table.document(), indent=1) if as_json else table.text()
-    if output is not None:
-        deliver_to(output, json.dumps(table.document(), indent=1) if output.suffix == ".json" else table.csv())
+    if output is None:
+        deliver(_json(table.document()) if run.as_json else table.text())
     else:
-        deliver(text)
+        deliver_to(output, _json(table.document()) if output.suffix == ".json" else table.csv())
 
 
 @app.command
 @computing
 def weak_order(
     *,
-    landscape: str,
-    method: str = "sam",
-    sigma: float = 0.0,
-    batch_size: Count | None = None,
-    x0: Numbers[float] = (),
+    problem: Problem,
     eta: Numbers[float] = (0.125, 0.0625, 0.03125, 0.015625, 0.0078125, 0.00390625),
     rho_scale: float = 1.0,
     rho_power: float = 0.5,
@@ -154,26 +112,13 @@ def weak_order(
     estimator: Literal["coupled", "quadrature", "closed_form"] = "coupled",
     model: Literal["theory", "as-printed", "drift-only", "sgd", "ode", "modified", "modified-2"] = "theory",
     n: Count | None = None,
-    seed: Count = 0,
-    dtype: Literal["float32", "float64"] = "float64",
-    threads: Count | None = None,
+    run: Computing = Computing(),
     expect: Literal["order-1/2", "order-1", "order-2", "does-not-converge"] | None = None,
-    as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Is this SDE a model of this optimizer to O(eta)?  Weak errors at several eta, and a conclusion that can be wrong.
 
     Parameters
     ----------
-    landscape
-        a name, or file.py:function
-    method
-        sgd, usam, dnsam, dnsam-full-numerator, sam, unified-sam, or file.py:function
-    sigma
-        standard deviation of the Gaussian gradient noise
-    batch_size
-        minibatches of a finite sum instead; Monte Carlo then uses control variates
-    x0
-        start, d numbers
     eta
         at least four learning rates; horizon must be a whole number of steps of each
     rho_scale
@@ -185,40 +130,89 @@ def weak_order(
     observable
         f, x[i], |x|^2
     estimator
-        Monte Carlo on one Brownian path; deterministic quadrature (d <= 2); exact for affine updates.  The last
-        two also answer the scaled fluctuation test, which sees the diffusion
+        Monte Carlo on one Brownian path (of minibatches with control variates); deterministic quadrature (d <= 2);
+        exact for affine updates.  The last two also answer the scaled fluctuation test, which sees the diffusion
     model
         the paper's SDE, the printed one, the paper's drift without noise, SGD's SDE (no rho), the full-batch ODE,
         or the update's modified equation of order 1 or 2
     n
         replicates at every eta; by default from a pilot
-    seed
-        replicate i reads stream (seed, i)
-    dtype
-        precision
-    threads
-        torch threads
     expect
         exit with 1 unless every observable has this order (and the constant that theory predicts for it)
-    as_json
-        print one JSON document
     """
-    from ..setting import Setting
     from .weak_order import document, order_of, text
 
-    set_threads(threads)
-    setting = Setting(
-        landscape, method, eta=1.0, sigma=sigma, batch_size=batch_size, x0=tuple(x0), seed=seed, dtype=dtype
-    )
+    set_threads(run.threads)
     answer = order_of(
-        setting, etas=eta, rho_scale=rho_scale, rho_power=rho_power, horizon=horizon, observables=observable,
-        estimator=estimator, model=model, n=n,
+        _setting(problem, run, eta=1.0), etas=eta, rho_scale=rho_scale, rho_power=rho_power, horizon=horizon,
+        observables=observable, estimator=estimator, model=model, n=n,
     )  # fmt: skip
-    deliver(json.dumps(document(answer), indent=1) if as_json else text(answer))
+    deliver(_json(document(answer)) if run.as_json else text(answer))
     wanted = None if expect is None else expect.replace("-", " ")
     missed = [name for name, order in answer.orders.items() if wanted and order.conclusion != wanted]
     if missed:
         raise Failed(f"{', '.join(missed)}: not {wanted}.")
+
+
+@app.command
+@computing
+def validate(
+    *,
+    problem: AtOneRate,
+    rho: Numbers[float] = (0.1,),
+    steps: Count,
+    n: Count = 64,
+    save_every: Count | None = None,
+    substeps: Count = 2,
+    run: OnDevice = OnDevice(),
+    output: Output[Path | None] = None,
+) -> None:
+    """Compare an optimizer with its own SDE, its drift alone and the SDE of SGD: which differences are beyond noise?
+
+    Under Gaussian noise (--sigma) the optimizer and the models share one Brownian path.
+
+    Parameters
+    ----------
+    rho
+        ascent radii, one or more; all run as rows of one batch
+    steps
+        optimizer steps
+    n
+        replicates; for minibatches, groups of N/B of the optimizer's and antithetic pairs of the models'
+    save_every
+        steps between looks; by default at most 50 looks
+    substeps
+        small-noise Runge-Kutta steps of the SDEs per optimizer step, at least 2
+    output
+        write a figure (.pdf or .png, both are written) or the JSON document (.json)
+    """
+    from .validate import validated
+
+    if output is not None:
+        require_writable(output, (".pdf", ".png", ".json"))
+    set_threads(run.threads)
+    setting = _setting(problem, run, rho=rho[0] if rho else 0.0, substeps=substeps)
+    looks = save_every or min(k for k in range(1, steps + 1) if steps % k == 0 and steps // k <= 50)
+    answer = validated(setting, list(rho), steps=steps, n=n, save_every=looks)
+    deliver(_json(answer.document()) if run.as_json else answer.text())
+    if output is not None:
+        if output.suffix == ".json":
+            deliver_to(output, _json(answer.document()))
+        else:
+            answer.write_figure(output)
+        print(f"wrote {output}", file=sys.stderr)
+
+
+def _setting(problem: Problem, run: Running, **more: Any) -> Setting:
+    """The setting of a command's options."""
+    from ..setting import Setting
+
+    how = {name: value for name, value in asdict(run).items() if name in ("seed", "dtype", "device")}
+    return Setting(**asdict(problem), **how, **more)
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=1)
 
 
 @app.command
@@ -231,7 +225,7 @@ def repro(
     report: bool = False,
     jobs: Count | None = None,
     device: str = "cpu",
-    as_json: Annotated[bool, Parameter(name="--json")] = False,
+    as_json: Json = False,
 ) -> None:
     """Run the experiments (all, or those named), write figures/ and paper_repro.md, and print the verdicts.
 
@@ -252,8 +246,6 @@ def repro(
     device
         torch device, for example cuda, of the experiments that can compute elsewhere (F1 to F5); without ids only
         these run
-    as_json
-        print one JSON document
     """
     from ..claims.reproduction import ExperimentFailed, Repository, VerdictChanged, list_claims, reproduce
 
@@ -278,14 +270,8 @@ def repro(
 
 @app.command
 @computing
-def info(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
-    """Versions, devices and threads.
-
-    Parameters
-    ----------
-    as_json
-        print one JSON document
-    """
+def info(*, as_json: Json = False) -> None:
+    """Versions, devices and threads."""
     import platform
     from importlib.metadata import version
 
@@ -303,7 +289,7 @@ def info(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
         **description(),
     }
     if as_json:
-        deliver(json.dumps(document, indent=1))
+        deliver(_json(document))
     else:
         deliver("\n".join(f"{name:<11} {value if value != [] else 'none'}" for name, value in document.items()))
 
@@ -311,13 +297,11 @@ def info(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: 0 done, 1 a check failed, 2 usage, 3 results incomplete, 130 interrupted."""
     speak_any_text()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     if sys.flags.optimize > 1:
         print("note: Python runs with -OO, which removes docstrings: --help describes nothing", file=sys.stderr)
     try:
-        app(arguments, exit_on_error=True, print_error=True)
+        with _own_ways():
+            app(arguments, exit_on_error=True, print_error=True)
     except KeyboardInterrupt:
         _leave("interrupted", 130)
     except Failed as failed:
@@ -332,6 +316,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if sentence is None and not isinstance(error, (Usage, ValueError, TypeError, OSError, ModuleNotFoundError)):
             raise  # a parser's exit, or a bug of ours: with its traceback
         _leave(sentence or str(error), 2)
+
+
+@contextmanager
+def _own_ways() -> Iterator[None]:
+    """SIGTERM interrupts as Ctrl-C does, and a warning is one line; afterwards both are as they were."""
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGTERM, _interrupt) if in_main else None
+    shown, warnings.showwarning = warnings.showwarning, _show_warning
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
+        if in_main:
+            signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from .options import METHOD, Output
 from .terminal import Count, Usage, computing, deliver, require_writable, set_threads
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def register(app: App) -> None:
 def explore(
     *,
     landscape: str | None = None,
-    method: str | None = None,
+    method: Annotated[str | None, Parameter(help=f"{METHOD}, called as G(g, x, z, rho=rho)")] = None,
     state: str | None = None,
     port: Count | None = None,
     browser: bool = True,
@@ -43,8 +44,6 @@ def explore(
     landscape
         saddle, rotated-saddle, embedded-saddle, double-well, quadratic, log-cosh, product-valley, tanh-network,
         or file.py:function of planar points (..., 2), whose keyword-only numbers become sliders
-    method
-        sgd, sam, usam, dnsam, dnsam-full-numerator, unified-sam, or file.py:function, called as G(g, x, z, rho=rho)
     state
         an address copied from the page, what follows its #, or a .json file that it exported
     port
@@ -69,7 +68,7 @@ def explore(
 def render(
     state: str,
     *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    output: Output[Path],
     landscape: str | None = None,
     method: str | None = None,
     n: Count = 10_000,

@@ -7,16 +7,15 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from ..files import StoreFailed, without_nan
+from .options import X0, Executors, Json, Landscape, Method, Output, Running, Substeps
 from .terminal import Count, Numbers, Usage, computing, deliver, require_writable, say
 
 __all__ = ["register"]
-
-Executors = Literal["processes", "dask", "serial"]
 
 
 def register(app: App) -> None:
@@ -36,7 +35,7 @@ def sweep(
     workers: Count | None = None,
     shard: str | None = None,
     dry_run: bool = False,
-    as_json: Annotated[bool, Parameter(name="--json")] = False,
+    as_json: Json = False,
 ) -> None:
     """Run a grid of settings into a store.  The same command resumes; a larger n adds replicates to the same cells.
 
@@ -58,8 +57,6 @@ def sweep(
         i/n, this share of the work only, i = 0..n-1 (for job arrays; all shares into one folder)
     dry_run
         print the cells, what is missing and an estimated time
-    as_json
-        print one JSON document
     """
     from ..sweeps.grids import read_grid
     from ..sweeps.sessions import DEFAULT_N, Means
@@ -74,7 +71,7 @@ def sweep(
 def collect(
     folder: Path,
     *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    output: Output[Path],
     partial: bool = False,
 ) -> None:
     """Write the results in a store as one table: .csv and .json in long form, .nc for xarray.
@@ -103,8 +100,8 @@ def collect(
 
 def escape(
     *,
-    landscape: str = "saddle",
-    method: Numbers[str],
+    landscape: Landscape = "saddle",
+    method: Method[Numbers[str]],
     eta: Numbers[float],
     rho: Numbers[float] = (0.0,),
     sigma: Numbers[float] = (0.0,),
@@ -112,25 +109,19 @@ def escape(
     horizon: float,
     exit_at: float = 1.0,
     axis: Count | None = None,
-    x0: Numbers[float] = (),
+    x0: X0 = (),
     n: Count = 10_240,
-    seed: Count = 0,
-    substeps: Count = 4,
-    dtype: Literal["float32", "float64"] = "float64",
+    substeps: Substeps = 4,
+    run: Running = Running(),
     out: Path | None = None,
     executor: Executors = "processes",
     workers: Count | None = None,
     dry_run: bool = False,
-    as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Exit times over a grid: when replicates leave |x| < exit_at.  Lists are axes: --eta 0.01 0.02.
+    """Exit times over a grid: when replicates leave |x| < exit_at.  Lists are axes: --method sgd sam --eta 0.01 0.02.
 
     Parameters
     ----------
-    landscape
-        a name, or file.py:function
-    method
-        one or more of sgd, usam, dnsam, dnsam-full-numerator, sam, unified-sam, or file.py:function
     eta
         learning rates
     rho
@@ -145,16 +136,8 @@ def escape(
         distance of the exit
     axis
         watch |x[axis]| instead of |x|
-    x0
-        start, d numbers
     n
         replicates, rounded up to a multiple of 1,024
-    seed
-        replicate i reads stream (seed, i)
-    substeps
-        small-noise Runge-Kutta steps of the SDE per optimizer step
-    dtype
-        precision
     out
         keep the results in this store; the same command resumes
     executor
@@ -163,8 +146,6 @@ def escape(
         processes; one a core by default
     dry_run
         print the cells, what is missing and an estimated time
-    as_json
-        print one JSON document
     """
     import tempfile
 
@@ -175,15 +156,15 @@ def escape(
     axes: dict[str, tuple] = {
         "side": tuple(side), "landscape": (landscape,), "method": tuple(method), "eta": tuple(eta), "rho": tuple(rho),
         "sigma": tuple(sigma), "horizon": (horizon,), "exit_at": (exit_at,), "axis": (axis,), "x0": (tuple(x0),),
-        "seed": (seed,), "substeps": (substeps,), "dtype": (dtype,),
+        "seed": (run.seed,), "substeps": (substeps,), "dtype": (run.dtype,),
     }  # fmt: skip
-    cells = Grid(Escape, axes)
+    cells, means = Grid(Escape, axes), Means(executor, None, workers)
     with tempfile.TemporaryDirectory(prefix="sdesam-escape-") as temporary:
         folder = out or Path(temporary)
-        _sweep(cells, n, folder, Means(executor, None, workers), dry_run=dry_run, as_json=as_json, quiet=not dry_run)
+        _sweep(cells, n, folder, means, dry_run=dry_run, as_json=run.as_json, quiet=not dry_run)
         if not dry_run:
             rows = escape_table(cells, n, folder, say=say)
-            deliver(_json_rows(rows) if as_json else table_text(rows))
+            deliver(_json_rows(rows) if run.as_json else table_text(rows))
 
 
 def _sweep(cells: Any, n: int, out: Path, means: Any, *, dry_run: bool, as_json: bool, quiet: bool = False) -> None:

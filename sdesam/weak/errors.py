@@ -25,7 +25,7 @@ from ..dynamics.integrators import heun, small_noise_srk
 from ..dynamics.kernels import Kernel, coupled, subcycle
 from ..dynamics.sde import SDE
 from ..engine.display import about_ten, ends, html_table, numbers
-from ..engine.ensembles import Points, Watched, simulated
+from ..engine.ensembles import Watched, simulated
 from ..engine.probe import probe
 from ..engine.start import Points, Run, Start
 from ..engine.statistics import Estimate, Moments

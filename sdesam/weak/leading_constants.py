@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..arguments import require_nonnegative, require_positive
 from ..dynamics.sde import NUMBERS_AT_ONCE
-from ..engine.ensembles import Points
 from ..engine.start import Points, Start
 from ..problems.calculus import grad, hessian
 from ..problems.observables import Observable

@@ -17,7 +17,6 @@ from ..dynamics.kernels import Kernel, optimizer, unwrap
 from ..dynamics.sde import SDE
 from ..dynamics.updates import sgd
 from ..engine.display import ends, html_table, numbers, some
-from ..engine.ensembles import Points
 from ..engine.start import Points, Run, Start
 from ..engine.statistics import Estimate
 from ..engine.streams import derived

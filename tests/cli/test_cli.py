@@ -1,16 +1,18 @@
 """The command line: exit codes, one sentence for one mistake, and stdout that is the result and nothing else."""
 
 import csv
-import inspect
 import json
+import signal
+import warnings
 
 import pytest
 from command_line import call
-from docstring_parser import parse
 
+from sdesam import names
 from sdesam.claims.reproduction import ExperimentFailed, VerdictChanged
 from sdesam.cli import app
 from sdesam.problems.catalogue import LANDSCAPES
+from sdesam.theory.methods import METHODS
 
 BASE = ["simulate", "--landscape", "tanh-network", "--method", "sam", "--eta", "0.1", "--rho", "0.1", "--sigma", "0.3"]
 
@@ -64,7 +66,7 @@ def test_every_named_landscape_starts_and_is_in_the_help(capsys, name):
     code, out, err = call(capsys, *arguments)
     assert code == 0, err
     assert "step 1" in out
-    assert name in app.simulate.__doc__
+    assert name in described("simulate")["--landscape"]
 
 
 def test_minibatches_and_sampled_batches(capsys):
@@ -238,10 +240,38 @@ def test_weak_order_by_quadrature_for_a_file_and_its_second_order_model(capsys, 
     assert "exists for usam and sam" in err
 
 
-def test_help_describes_every_parameter():
+def described(command):
+    """Option -> its description, as --help shows it."""
+    arguments = app.app[command].assemble_argument_collection(parse_docstring=True)
+    return {a.name: a.parameter.help or "" for a in arguments if a.show}
+
+
+COMMANDS = [name for name, *_ in app.app.resolved_commands().items() if not name.startswith("-")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_describes_every_parameter(command):
     """A description on the line of its name would be read as a type, and left out of --help."""
-    functions = [command.default_command for name, command in app.app.resolved_commands().items() if name[0] != "-"]
-    assert len(functions) >= 9
-    for function in functions:
-        described = {p.arg_name for p in parse(function.__doc__).params if p.description}
-        assert described == set(inspect.signature(function).parameters), function.__name__
+    found = described(command)
+    assert found and all(found.values()), found
+
+
+def test_names_in_help_are_those_of_the_tables():
+    assert len(COMMANDS) >= 9
+    assert tuple(LANDSCAPES) == names.LANDSCAPES
+    assert set(names.METHODS) == set(METHODS)
+    for command in ("simulate", "weak-order", "validate", "escape"):
+        options = described(command)
+        assert all(name in options["--landscape"] for name in LANDSCAPES)
+        assert all(name in options["--method"] for name in METHODS)
+
+
+def test_main_leaves_signals_and_warnings_as_they_were(capsys):
+    before = signal.signal(signal.SIGTERM, lambda *_: None), warnings.showwarning
+    mine = signal.getsignal(signal.SIGTERM)
+    try:
+        for arguments in (("info",), ("nonsense",)):
+            call(capsys, *arguments)
+            assert (signal.getsignal(signal.SIGTERM), warnings.showwarning) == (mine, before[1])
+    finally:
+        signal.signal(signal.SIGTERM, before[0])

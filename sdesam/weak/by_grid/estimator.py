@@ -28,7 +28,6 @@ from ...arguments import require_positive
 from ...dynamics.integrators import euler_maruyama
 from ...dynamics.kernels import Kernel
 from ...dynamics.sde import NUMBERS_AT_ONCE, SDE
-from ...engine.ensembles import Points
 from ...engine.probe import probe_kernel
 from ...engine.start import Points, Start
 from ...engine.statistics import Estimate
