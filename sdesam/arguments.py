@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "as_array", "as_floats", "as_plain", "is_traced", "nearest", "require_count", "require_finite",
-    "require_nonnegative", "require_positive", "require_seed", "require_steps", "set_fields",
+    "as_array", "as_floats", "as_plain", "is_traced", "nearest", "require_count", "require_eta", "require_finite",
+    "require_nonnegative", "require_positive", "require_rho", "require_seed", "require_steps", "require_substeps",
+    "set_fields",
 ]  # fmt: skip
 
 
@@ -57,6 +58,16 @@ def require_finite(name: str, value: float | Tensor, why: str) -> float | Tensor
 def require_finite(name: str, value: float | Tensor, why: str) -> float | Tensor:
     """The number as a float; ``TypeError`` or ``ValueError`` unless it is finite.  Traced tensors pass."""
     return _bounded(name, value, "", why)
+
+
+def require_eta(eta: Any) -> float:
+    """A learning rate, > 0."""
+    return require_positive("eta", eta, "it is the learning rate")
+
+
+def require_rho(rho: Any) -> float:
+    """An ascent radius, >= 0."""
+    return require_nonnegative("rho", rho, "it is the ascent radius")
 
 
 _HOLDS = {"": lambda number: True, "> 0": lambda number: number > 0, ">= 0": lambda number: number >= 0}
@@ -162,6 +173,12 @@ def require_seed(seed: Any) -> int:
     if seed >= 2**64:
         raise ValueError(f"seed must be < 2**64, got {seed}: it names the run's streams.")
     return seed
+
+
+def require_substeps(substeps: Any, least: int = 1, why: str = "") -> int:
+    """The number of integrator steps per optimizer step."""
+    why = why or "it is the number of integrator steps per optimizer step"
+    return require_count("substeps", substeps, least=least, why=why)
 
 
 def set_fields(instance: object, **values: object) -> None:

@@ -12,7 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arguments import require_count, require_nonnegative, require_positive, require_seed, set_fields
+from .arguments import (
+    require_count,
+    require_eta,
+    require_nonnegative,
+    require_rho,
+    require_seed,
+    require_substeps,
+    set_fields,
+)  # fmt: skip
 from .dynamics.integrators import heun, small_noise_srk
 from .dynamics.kernels import Kernel, optimizer, subcycle, unwrap
 from .dynamics.sde import SDE
@@ -66,14 +74,13 @@ class Setting:
     dtype: str = "float64"
 
     def __post_init__(self) -> None:
-        many = "it is the number of integrator steps per optimizer step"
         set_fields(
             self,
             x0=tuple(float(v) for v in self.x0),
-            eta=require_positive("eta", self.eta, "it is the learning rate"),  # 1 and 1.0 are one setting
-            rho=require_nonnegative("rho", self.rho, "it is the ascent radius"),
+            eta=require_eta(self.eta),  # 1 and 1.0 are one setting
+            rho=require_rho(self.rho),
             sigma=require_nonnegative("sigma", self.sigma, "it is the standard deviation of the gradient noise"),
-            substeps=require_count("substeps", self.substeps, least=1, why=many),
+            substeps=require_substeps(self.substeps),
             seed=require_seed(self.seed),
         )
         if self.dtype not in DTYPES:

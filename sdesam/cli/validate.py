@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..arguments import require_nonnegative
+from ..arguments import require_rho
 from ..dynamics.kernels import unwrap
 from ..dynamics.updates import dnsam, dnsam_full_numerator, sam, sgd, usam
 from ..files import without_nan
@@ -142,7 +142,7 @@ def validated(setting: Setting, rhos: Sequence[float], *, steps: int, n: int, sa
     ValueError
         Without gradient noise; for minibatches that are too many and not sampled; or as ``beside`` and ``apart``.
     """
-    rhos = [require_nonnegative("rho", rho, "it is the ascent radius") for rho in rhos]
+    rhos = [require_rho(rho) for rho in rhos]
     start = setting.start()
     g = setting.oracle(len(start))
     if isinstance(g, ExactOracle):

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..arguments import require_count, require_nonnegative, require_positive
+from ..arguments import require_count, require_eta, require_rho, require_substeps
 from ..dynamics.controls import antithetic
 from ..dynamics.integrators import small_noise_srk
 from ..dynamics.kernels import Kernel, coupled, optimizer, subcycle
@@ -215,10 +215,10 @@ def _unpaired(
 
 def _checked(rhos: Sequence[float], eta: float, n: int, substeps: int) -> tuple[list[float], float, int]:
     """Radii, learning rate and substeps as they are used, at least two replicates beside them."""
-    radii = [require_nonnegative("rho", rho, "it is the ascent radius") for rho in rhos]
+    radii = [require_rho(rho) for rho in rhos]
     if not radii or len(set(radii)) < len(radii):
         raise ValueError(f"rhos must be different radii, at least one, got {radii}.")
     _ = require_count("n", n, least=2, why="one replicate has no standard error")
     why = "at the optimizer's own step a scheme is nearly the optimizer"
-    substeps = require_count("substeps", substeps, least=2, why=why)
-    return radii, require_positive("eta", eta, "it is the learning rate"), substeps
+    substeps = require_substeps(substeps, 2, why)
+    return radii, require_eta(eta), substeps

@@ -19,7 +19,7 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
-from ..arguments import require_count
+from ..arguments import require_substeps
 from ..dynamics.controls import antithetic, averaged, controlled, linearised
 from ..dynamics.integrators import heun, small_noise_srk
 from ..dynamics.kernels import Kernel, coupled, subcycle
@@ -128,8 +128,7 @@ def coupled_errors(
 
 def _refined(once: Callable[[int], dict[str, WeakError]], substeps: int) -> dict[str, WeakError]:
     """The first result whose bias hides in its standard error, or in a tenth of the error; substeps are doubled."""
-    why = "it is the number of integrator steps per optimizer step"
-    substeps = require_count("substeps", substeps, least=1, why=why)
+    substeps = require_substeps(substeps)
     while True:
         found = once(substeps)
         if 2 * substeps >= _MOST_SUBSTEPS or not any(_biased(e) for e in found.values()):
@@ -196,7 +195,8 @@ def by_controlled_mc(
     ValueError
         For more than one start, minibatches that cannot be enumerated, or as ``simulate``.
     """
-    return controlled_errors(optimizer, sde, Run(Start.of(x0), steps, n, seed), observables, substeps)
+    start = Start(Start.of(x0).alone("control variates follow one path"))
+    return controlled_errors(optimizer, sde, Run(start, steps, n, seed), observables, substeps)
 
 
 def controlled_errors(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arguments import require_count, require_nonnegative, require_positive, require_seed, require_steps
+from ..arguments import require_count, require_eta, require_nonnegative, require_positive, require_seed, require_steps
 from ..dynamics.kernels import Kernel, optimizer, unwrap
 from ..dynamics.sde import SDE
 from ..dynamics.updates import sgd
@@ -239,7 +239,7 @@ def _require_varying(observables: Mapping[str, Observable], start: Start) -> Non
 
 def clock(etas: Sequence[float], horizon: float) -> tuple[list[float], list[int]]:
     """Four or more eta, falling, and the number of steps of each until the horizon; ``ValueError`` for all else."""
-    falling = sorted((require_positive("eta", eta, "it is the learning rate") for eta in etas), reverse=True)
+    falling = sorted((require_eta(eta) for eta in etas), reverse=True)
     if len(falling) < 4:
         raise ValueError(f"etas must be at least four, got {falling}: the expansion of the error has four terms.")
     why = "the optimizer and the SDE would be compared at different times"
