@@ -34,10 +34,11 @@ from .problems.oracles import ExactOracle, GaussianOracle, Oracle
 from .theory import model_of
 from .theory.methods import find_method
 
-__all__ = ["ALGORITHM", "MODEL", "SIDES", "Setting", "note_of", "spacing", "start_of"]
+__all__ = ["ALGORITHM", "MODEL", "SIDES", "TITLES", "Setting", "note_of", "spacing", "start_of"]
 
 ALGORITHM, MODEL = "algorithm", "SDE"
 SIDES = (ALGORITHM, MODEL)
+TITLES = {ALGORITHM: "optimizer", MODEL: "SDE"}  # of the sides, in texts for the eye
 DTYPES = ("float32", "float64")
 
 

@@ -178,7 +178,7 @@ def validate(
     steps
         optimizer steps
     n
-        replicates; for minibatches, groups of N/B of the optimizer's and antithetic pairs of the models'
+        replicates; for minibatches, groups of N/B of the optimizer and antithetic pairs of the models
     save_every
         steps between looks; by default at most 50 looks
     substeps

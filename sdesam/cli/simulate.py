@@ -17,7 +17,7 @@ from ..engine.streams import derived
 from ..files import without_nan
 from ..problems.calculus import norm
 from ..problems.observables import customary
-from ..setting import ALGORITHM, MODEL, Setting, note_of, spacing
+from ..setting import ALGORITHM, MODEL, TITLES, Setting, note_of, spacing
 from ..theory.one_step import sampling_error
 from .terminal import say, settings_line
 
@@ -69,11 +69,11 @@ class Table:
         first = next(iter(self.sides.values()))
         for name in first.names:
             estimates = {side: m.estimate(name) for side, m in self.sides.items()}
-            lines += ["", f"{name:<10}" + f"{'time':>8}  " + "".join(f"{side:>26}" for side in estimates)]
+            lines += ["", f"{name:<10}" + f"{'time':>8}  " + "".join(f"{TITLES[side]:>26}" for side in estimates)]
             for i in self.shown:
                 cells = "".join(f"{_cell(e.value, e.stderr, i):>26}" for e in estimates.values())
                 lines.append(f"step {int(first.steps[i]):<5}{first.times[i]:>8.4g}  {cells}")
-        lost = {side: int(m.nonfinite[-1]) for side, m in self.sides.items() if m.nonfinite[-1]}
+        lost = {TITLES[side]: int(m.nonfinite[-1]) for side, m in self.sides.items() if m.nonfinite[-1]}
         return "\n".join([*lines, f"\ndiverged: {lost}"] if lost else lines)
 
 

@@ -129,7 +129,7 @@ def escape(
     sigma
         standard deviations of the Gaussian gradient noise
     side
-        the optimizer, its SDE, or both
+        the optimizer (algorithm), its SDE, or both
     horizon
         model time watched, a whole number of steps of every eta
     exit_at

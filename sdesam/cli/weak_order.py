@@ -146,7 +146,7 @@ def text(answer: Answer) -> str:
     orders = answer.orders
     lines = [f"optimizer against {orders.model}"]
     for name, o in orders.items():
-        lines += ["", f"{name:<10}{'eta':>10}{'E chain':>14}{'E SDE':>14}   error"]
+        lines += ["", f"{name:<10}{'eta':>10}{'E optimizer':>14}{'E SDE':>14}   error"]
         for i, eta in enumerate(orders.etas):
             error = f"{o.errors.value[i]:+.4e} ± {o.errors.stderr[i]:.1e}"
             lines.append(f"{'':<10}{eta:>10.5g}{o.chain.value[i]:>14.7g}{o.sde.value[i]:>14.7g}   {error}")

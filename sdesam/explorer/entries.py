@@ -25,8 +25,11 @@ _FARTHEST = 20.0  # of starts and boxes
 
 
 def converted(name: str, value: Any) -> Any:
-    """The value of an entry from a document: JSON has one kind of number.  The state itself checks it."""
-    return number_of(name, value) if name in RANGES and not RANGES[name][2] else value
+    """The value of an entry from a document: JSON has one kind of number.  All else the state itself checks."""
+    if name not in RANGES or RANGES[name][2]:
+        return value
+    require_in_range(name, value)  # here, where it is what was written
+    return number_of(name, value)
 
 
 def parsed(name: str, text: str) -> Any:

@@ -22,6 +22,7 @@ from ..engine.eager import UNIT
 from ..files import StoreFailed
 from ..problems.fingerprints import FILES
 from ..processes import Serial, cores
+from ..setting import TITLES
 from .cells import Ensemble, Row, rows_of
 from .chunks import Plan
 from .driver import SweepReport, carry_out
@@ -236,7 +237,7 @@ def table_text(rows: Sequence[Row]) -> str:
         middle = f"{median['value']:.4g} [{median['low']:.4g}, {median['high']:.4g}]"
         bound = "" if escaped["value"] == 1 else " (restricted)"
         lines.append(
-            f"{escaped['side']:<10}{escaped['method']:<12}{escaped['eta']:>9.4g}{escaped['rho']:>9.4g}"
+            f"{TITLES[escaped['side']]:<10}{escaped['method']:<12}{escaped['eta']:>9.4g}{escaped['rho']:>9.4g}"
             f"{escaped['sigma']:>9.4g}  {part:<20}{middle:<28}{mean['value']:.4g} ± {mean['stderr']:.1e}{bound}"
         )
     return "\n".join(lines)
