@@ -177,8 +177,8 @@ def require_seed(seed: Any) -> int:
 
 def require_substeps(substeps: Any, least: int = 1, why: str = "") -> int:
     """The number of integrator steps per optimizer step."""
-    why = why or "it is the number of integrator steps per optimizer step"
-    return require_count("substeps", substeps, least=least, why=why)
+    usual = "it is the number of integrator steps per optimizer step"
+    return require_count("substeps", substeps, least=least, why=why or usual)
 
 
 def set_fields(instance: object, **values: object) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arguments import as_plain
+from ..arguments import as_plain, set_fields
 from ..dynamics.kernels import Kernel
 from ..problems.noise import Normal
 from ..problems.observables import Observable, asked
@@ -46,27 +46,19 @@ class Watched:
 
     observables: Mapping[str, Observable]
     internals: Mapping[str, Callable[[Any], Tensor]] = field(default_factory=dict)
-    edges: Mapping[str, np.ndarray] = field(default_factory=dict)
+    histograms: Mapping[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def of(
-        cls,
-        observables: Mapping[str, Observable],
-        internals: Mapping[str, Callable[[Any], Tensor]] | None = None,
-        histograms: Mapping[str, Sequence[float]] | None = None,
-    ) -> Watched:
-        """What ``simulate`` was given, checked."""
-        if not isinstance(observables, Mapping):
-            raise TypeError(f"observables must be a mapping from names to functions, got {type(observables).__name__}.")
-        names = (*observables, *(internals or {}))
-        if len(set(names)) < len(names):
-            raise ValueError(f"internals must not reuse names of observables, got {names}.")
-        if not names:
+    def __post_init__(self) -> None:
+        if not isinstance(self.observables, Mapping):
+            kind = type(self.observables).__name__
+            raise TypeError(f"observables must be a mapping from names to functions, got {kind}.")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"internals must not reuse names of observables, got {self.names}.")
+        if not self.names:
             raise ValueError("observables must name at least one function, got an empty mapping.")
-        if not all(isinstance(name, str) for name in names):
-            wrong = [n for n in names if not isinstance(n, str)]
+        if wrong := [name for name in self.names if not isinstance(name, str)]:
             raise TypeError(f"observables must have strings as names, got {wrong}.")
-        return cls(observables, internals or {}, _edges(histograms or {}, names))
+        set_fields(self, histograms=_edges(self.histograms, self.names))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -127,7 +119,7 @@ def simulate(
     """
     require_kernel(kernel)
     run = Run(Start.of(x0), steps, n, seed, save_every)
-    watched = Watched.of(observables, internals, histograms)
+    watched = Watched(observables, internals or {}, histograms or {})
     return simulated(kernel, run, watched, replicates=replicates, engine=engine, progress=progress)
 
 
@@ -233,7 +225,7 @@ def _run_fused(
     try:
         with reporting(progress, len(chosen), kernel.name) as advance:
             return fused_moments(
-                fused, run, chosen, names=watched.names, dt=float(kernel.dt), edges=watched.edges, advance=advance
+                fused, run, chosen, names=watched.names, dt=float(kernel.dt), edges=watched.histograms, advance=advance
             )
     except UndefinedObservable as error:
         return str(error)
@@ -244,7 +236,7 @@ def _unit_moments(
     kernel: Kernel, block: Block, run: Run, watched: Watched, advance: Callable[[int], None]
 ) -> list[Moments]:
     """Moments of each unit of a block.  Every saved step is reduced at once, so memory does not grow with steps·n."""
-    names, edges = watched.names, watched.edges
+    names, edges = watched.names, watched.histograms
     sizes = [min(UNIT, block.count - low) for low in range(0, block.count, UNIT)]
     found: list[list[Moments]] = [[] for _ in sizes]
     keep = set(run.saved.tolist())

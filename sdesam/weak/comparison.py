@@ -154,7 +154,7 @@ def _quiet(kernel: Kernel, run: Run, observables: Mapping[str, Observable]) -> M
     """A simulation whose divergence is in its counts, not in a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
-        return simulated(kernel, run, Watched.of(observables))
+        return simulated(kernel, run, Watched(observables))
 
 
 def _one_by_one_if_lost(

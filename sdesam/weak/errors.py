@@ -149,7 +149,7 @@ def _coupled_once(
         }  # fmt: skip
     if pairs:
         kernel, phis = antithetic(kernel), {name: averaged(phi) for name, phi in phis.items()}
-    moments = simulated(kernel, run, Watched.of(phis))
+    moments = simulated(kernel, run, Watched(phis))
     return {name: _weak_error(moments, name, 2 * r) for name in observables}
 
 
@@ -211,8 +211,8 @@ def _controlled_once(
 ) -> dict[str, WeakError]:
     start, steps = run.start.alone("control variates follow one path"), run.steps
     coarse, fine = (_scheme(sde, optimizer.dt / k) for k in (r, 2 * r))
-    phis = Watched.of({name: controlled(phi) for name, phi in observables.items()})
-    gaps = Watched.of({name: difference(phi) for name, phi in observables.items()})
+    phis = Watched({name: controlled(phi) for name, phi in observables.items()})
+    gaps = Watched({name: difference(phi) for name, phi in observables.items()})
     chain = simulated(linearised(optimizer, start, steps * optimizer.substeps), run, phis)
     other = replace(run, seed=derived(run.seed, "SDE"))
     model = simulated(subcycle(linearised(fine, start, steps * 2 * r), 2 * r), other, phis)

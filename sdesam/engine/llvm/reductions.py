@@ -114,7 +114,7 @@ def _find_mask(builder: Builder, a: dict, values: Any, total: Row, other: Row) -
 
 
 class _Column(NamedTuple):
-    """A column of values in the code: where its numbers and those of its results are."""
+    """A column of values in the code, and where its results go."""
 
     builder: Builder
     mask: Any
