@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 __all__ = [
-    "as_array", "as_floats", "as_plain", "is_traced", "nearest", "require_count", "require_eta", "require_finite",
-    "require_nonnegative", "require_positive", "require_rho", "require_seed", "require_steps", "require_substeps",
-    "set_fields",
+    "as_array", "as_floats", "as_plain", "holds_traced", "is_traced", "nearest", "require_count", "require_eta",
+    "require_finite", "require_nonnegative", "require_positive", "require_rho", "require_seed", "require_steps",
+    "require_substeps", "set_fields", "stacked",
 ]  # fmt: skip
 
 
@@ -140,6 +141,11 @@ def is_traced(value: Any) -> bool:
     return bool(own or wrapped or value.is_meta or torch._C._len_torch_dispatch_stack())
 
 
+def holds_traced(value: Any) -> bool:
+    """Whether there is a traced tensor in a list, at any depth."""
+    return any(map(holds_traced, value)) if isinstance(value, (list, tuple)) else is_traced(value)
+
+
 # ----------------------------------------------------------------- counts
 def require_count(name: str, value: Any, *, least: int, why: str) -> int:
     """The count as an int; ``TypeError`` unless it is an integer, of numpy or torch too, ``ValueError`` if < least."""
@@ -207,6 +213,8 @@ def as_floats(name: str, value: object) -> Tensor:
     """
     import torch
 
+    if isinstance(value, (list, tuple)) and holds_traced(value):
+        return stacked(value, torch.float64)
     if isinstance(value, torch.Tensor):
         if value.dtype not in (torch.float32, torch.float64):
             kind = "f" if value.is_floating_point() else "c" if value.is_complex() else "i"
@@ -218,6 +226,17 @@ def as_floats(name: str, value: object) -> Tensor:
         hint = _HINTS.get(array.dtype.kind, "it is no array of numbers")
         raise TypeError(f"{name} must hold floats, got {array.dtype}: {hint}.")
     return torch.from_numpy(array if array.dtype == np.float32 else array.astype(np.float64))
+
+
+def stacked(values: Any, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
+    """``torch.tensor`` of a list of numbers, at any depth, some of which may be traced."""
+    import torch
+
+    if not holds_traced(values):
+        return torch.tensor(values, dtype=dtype, device=device)
+    if isinstance(values, (list, tuple)):
+        return torch.stack([stacked(value, dtype, device) for value in values])
+    return values.to(device, dtype)
 
 
 def as_array(name: str, value: object) -> np.ndarray:

@@ -140,7 +140,7 @@ def near_traps(r: dict[str, np.ndarray], c: Config) -> Verdict:
 
 
 def noise_frees(r: dict[str, np.ndarray], c: Config) -> Verdict:
-    ratio = c.rho / mc23.sam_critical_rho(-min(landscape(c).eigenvalues), sigma=c.loud, d=c.d)
+    ratio = c.rho / mc23.sam_critical_rho(float(-min(landscape(c).eigenvalues)), sigma=c.loud, d=c.d)
     return Verdict(
         claim="F10-noise-frees-sam",
         statement="With more gradient noise, ρA_dμ/σ < 1, SAM leaves the embedded saddle",

@@ -1,7 +1,8 @@
 """Landscapes: losses f that act on the last axis, ``(..., d) -> (...)``, and carry no hand-written derivative.
 
 Known facts ride along as data: ``dim``, ``minimizers`` and ``saddles`` (rows of points).  Any function of
-the same shape law is a landscape too.
+the same shape law is a landscape too.  A landscape's own numbers may be traced scalars, which sliders move: then its
+value is one more function of them; they are not checked, and known points that depend on them are not to be had.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..arguments import as_floats, require_count, require_finite, set_fields
+from ..arguments import as_floats, holds_traced, is_traced, require_count, require_finite, set_fields, stacked
+from .calculus import Scalar
 
 __all__ = [
     "DoubleWell", "Landscape", "LogCosh", "Quadratic", "Saddle", "TanhNetwork", "dimension_of", "points_of",
-    "require_landscape", "require_values",
+    "require_both_signs", "require_landscape", "require_values",
 ]  # fmt: skip
 
 
@@ -56,11 +58,8 @@ class Quadratic:
         H = as_floats("H", H)
         if H.ndim != 2 or H.shape[0] != H.shape[1] or H.shape[0] == 0:
             raise ValueError(f"H must be a square matrix (d, d), got shape {tuple(H.shape)}.")
-        if not torch.isfinite(H).all():
-            raise ValueError("H must be finite, got NaN or infinite entries.")
-        worst = float((H - H.T).abs().max())
-        if worst > 8 * torch.finfo(H.dtype).eps * float(H.abs().max()):
-            raise ValueError(f"H must be symmetric, |H - Hᵀ| is up to {worst:.2g}: pass (H + H.T)/2 if that is meant.")
+        if not is_traced(H):
+            _require_symmetric(H)
         object.__setattr__(self, "half", (H + H.T) / 4)
 
     @property
@@ -90,17 +89,30 @@ class Quadratic:
         return ((x @ self.half.to(x)) * x).sum(-1)
 
 
+def _require_symmetric(H: Tensor) -> None:
+    if not torch.isfinite(H).all():
+        raise ValueError("H must be finite, got NaN or infinite entries.")
+    worst = float((H - H.T).abs().max())
+    if worst > 8 * torch.finfo(H.dtype).eps * float(H.abs().max()):
+        raise ValueError(f"H must be symmetric, |H - Hᵀ| is up to {worst:.2g}: pass (H + H.T)/2 if that is meant.")
+
+
+def require_both_signs(eigenvalues: Sequence[Scalar]) -> tuple[Scalar, ...]:
+    """The curvatures of a saddle as floats; raises ``ValueError`` for one sign.  Traced ones are not asked for it."""
+    values = tuple(require_finite("eigenvalues", e, "they are curvatures") for e in eigenvalues)
+    if not holds_traced(values) and not min(values, default=0) < 0 < max(values, default=0):
+        raise ValueError(f"eigenvalues must be finite and of both signs, got {values}: else it is no saddle (Quadratic takes any).")
+    return values
+
+
 @dataclass(frozen=True)
 class Saddle:
     """f(x) = ½ Σ λ_i x_i² with eigenvalues of both signs; the origin is its saddle."""
 
-    eigenvalues: tuple[float, ...] = (1.0, -1.0)
+    eigenvalues: tuple[Scalar, ...] = (1.0, -1.0)
 
     def __post_init__(self) -> None:
-        values = tuple(require_finite("eigenvalues", e, "they are curvatures") for e in self.eigenvalues)
-        if not min(values, default=0) < 0 < max(values, default=0):
-            raise ValueError(f"eigenvalues must be finite and of both signs, got {values}: use Quadratic otherwise.")
-        set_fields(self, eigenvalues=values)
+        set_fields(self, eigenvalues=require_both_signs(self.eigenvalues))
 
     @property
     def dim(self) -> int:
@@ -119,7 +131,7 @@ class Saddle:
 
     def __call__(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """½ Σ λ_i x_i²."""
-        return (torch.tensor(self.eigenvalues, dtype=x.dtype, device=x.device) / 2 * x * x).sum(-1)
+        return (stacked(self.eigenvalues, x.dtype, x.device) / 2 * x * x).sum(-1)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..arguments import as_floats, require_count, require_finite, require_positive, set_fields
-from .landscapes import Landscape, LogCosh, dimension_of
+from ..arguments import as_floats, is_traced, require_count, require_finite, require_positive, set_fields, stacked
+from .calculus import Scalar
+from .landscapes import Landscape, LogCosh, dimension_of, require_both_signs
 
 __all__ = ["EmbeddedSaddle", "LinearAutoencoder", "ProductValley", "Rotated", "WenValley", "rotation"]
 
@@ -37,15 +38,12 @@ class EmbeddedSaddle:
     dense H, rotate it: the quartic then acts on H's eigencoordinates.
     """
 
-    eigenvalues: tuple[float, ...] = (1.0, -1.0)
-    lam: float = 0.01
+    eigenvalues: tuple[Scalar, ...] = (1.0, -1.0)
+    lam: Scalar = 0.01
 
     def __post_init__(self) -> None:
-        values = tuple(require_finite("eigenvalues", e, "they are curvatures") for e in self.eigenvalues)
-        if not min(values, default=0) < 0 < max(values, default=0):
-            raise ValueError(f"eigenvalues must be finite and of both signs, got {values}.")
         lam = require_positive("lam", self.lam, "without the quartic the saddle is unbounded below")
-        set_fields(self, eigenvalues=values, lam=lam)
+        set_fields(self, eigenvalues=require_both_signs(self.eigenvalues), lam=lam)
 
     @property
     def dim(self) -> int:
@@ -66,19 +64,19 @@ class EmbeddedSaddle:
     def __call__(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """½ Σ λ_i x_i² + lam Σ x_i⁴."""
         square = x * x
-        half = torch.tensor(self.eigenvalues, dtype=x.dtype, device=x.device) / 2
+        half = stacked(self.eigenvalues, x.dtype, x.device) / 2
         return ((half + self.lam * square) * square).sum(-1)
 
 
-def rotation(angle: float) -> Float[Tensor, "2 2"]:
+def rotation(angle: Scalar) -> Float[Tensor, "2 2"]:
     """The rotation of the plane by ``angle`` radians.
 
     >>> rotation(0.0).tolist()
     [[1.0, -0.0], [0.0, 1.0]]
     """
     angle = require_finite("angle", angle, "it is in radians")
-    c, s = math.cos(angle), math.sin(angle)
-    return torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
+    c, s = (angle.cos(), angle.sin()) if isinstance(angle, Tensor) else (math.cos(angle), math.sin(angle))
+    return stacked([[c, -s], [s, c]], torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +101,8 @@ class Rotated:
         Q = as_floats("Q", Q)
         if Q.ndim != 2 or Q.shape[0] != Q.shape[1] or dimension_of(landscape) not in (None, Q.shape[0]):
             raise ValueError(f"Q must be (d, d) with d = {dimension_of(landscape)}, got shape {tuple(Q.shape)}.")
-        error = float((Q @ Q.T - torch.eye(len(Q)).to(Q)).abs().max())
-        if not error <= 16 * len(Q) * torch.finfo(Q.dtype).eps:
-            raise ValueError(f"Q must be orthogonal, |Q Qᵀ − I| is up to {error:.2g}: else f is stretched, not turned.")
+        if not is_traced(Q):
+            _require_orthogonal(Q)
         object.__setattr__(self, "landscape", landscape)
         object.__setattr__(self, "Q", Q)
 
@@ -132,6 +129,12 @@ class Rotated:
         return self.landscape(x @ self.Q.to(x))
 
 
+def _require_orthogonal(Q: Tensor) -> None:
+    error = float((Q @ Q.T - torch.eye(len(Q)).to(Q)).abs().max())
+    if not error <= 16 * len(Q) * torch.finfo(Q.dtype).eps:
+        raise ValueError(f"Q must be orthogonal, |Q Qᵀ − I| is up to {error:.2g}: else f is stretched, not turned.")
+
+
 def _log_cosh(s: Tensor) -> Tensor:
     return LogCosh(1)(s[..., None])
 
@@ -150,10 +153,12 @@ class ProductValley:
     """
 
     ell: Callable[[Tensor], Tensor] | None = None
-    bottom: float = 0.0
+    bottom: Scalar = 0.0
 
     def __post_init__(self) -> None:
         set_fields(self, bottom=require_finite("bottom", self.bottom, "it is where l is smallest"))
+        if is_traced(self.bottom):
+            return
         slope = torch.func.grad(self._of)(torch.tensor(self.bottom, dtype=torch.float64))
         if not abs(float(slope)) <= 1e-8:
             raise ValueError(f"bottom must be the minimizer of ell, at {self.bottom} its slope is {float(slope):.3g}.")

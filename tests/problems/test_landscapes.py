@@ -1,8 +1,11 @@
+import math
+
 import pytest
 import torch
 from cases import FINITE_SUM, LANDSCAPES, MODULE, half_square, module, points
 
 import sdesam as ss
+from sdesam.explorer.tracing import named_function
 from sdesam.problems.landscapes import require_landscape
 
 T = torch.float64
@@ -124,6 +127,72 @@ def test_breast_cancer_network():
     output = torch.sigmoid(a @ x[:90].reshape(3, 30).T) @ x[90:]
     expected = torch.log1p(torch.exp(-y * output)).mean() + 0.05 * (x * x).sum()
     torch.testing.assert_close(f(x), expected)
+
+
+# ----------------------------------------------------------------- numbers that are none yet
+def vector(x, *values):
+    return torch.tensor(values, dtype=x.dtype)
+
+
+def embedded(x, a, b):
+    square = x * x
+    return ((vector(x, a, -1.0) / 2 + b * square) * square).sum(-1)
+
+
+def turned(x, a, b):
+    c, s = math.cos(a), math.sin(a)
+    return (vector(x, a, -b) / 2 * (y := x @ torch.tensor([[c, -s], [s, c]], dtype=T).to(x)) * y).sum(-1)
+
+
+# of two numbers, and the formula in them as it was before they could be traced
+OF_NUMBERS = {
+    "quadratic": (
+        lambda a, b: ss.Quadratic([[a, 0.3], [0.3, -b]]),
+        lambda x, a, b: ((x @ (torch.tensor([[2 * a, 0.6], [0.6, -2 * b]], dtype=T) / 4).to(x)) * x).sum(-1),
+    ),
+    "saddle": (lambda a, b: ss.Saddle((a, -b)), lambda x, a, b: (vector(x, a, -b) / 2 * x * x).sum(-1)),
+    "embedded": (lambda a, b: ss.EmbeddedSaddle((a, -1.0), lam=b), embedded),
+    "rotated": (lambda a, b: ss.Rotated(ss.Saddle((a, -b)), ss.rotation(a)), turned),
+    "product": (
+        lambda a, b: ss.ProductValley(bottom=a),
+        lambda x, a, b: ss.LogCosh(1)((x[..., 0] * x[..., 1] - a)[..., None]),
+    ),
+}
+A, B = 0.61, 1.37
+
+
+@pytest.mark.parametrize("name", OF_NUMBERS)
+@pytest.mark.parametrize("dtype", [T, torch.float32])
+def test_numbers_give_the_bits_they_gave_before_they_could_be_traced(name, dtype):
+    make, written = OF_NUMBERS[name]
+    f, x = make(A, B), 2 * torch.randn(50, 2, dtype=dtype)
+    before = lambda x: written(x, A, B)  # noqa: E731
+    for what in (lambda f: f, ss.grad, ss.hessian):
+        assert torch.equal(what(f)(x), what(before)(x))
+
+
+@pytest.mark.parametrize("name", OF_NUMBERS)
+@pytest.mark.parametrize("dtype", [T, torch.float32])
+def test_traced_numbers_reach_the_list_of_value_gradient_and_hessian(name, dtype):
+    """``named_function`` compares the list with torch at other numbers than those that it was made with."""
+    make, _ = OF_NUMBERS[name]
+
+    def parts(v, x):
+        f = make(v["a"], v["b"])
+        return [f(x), *ss.grad(f)(x).unbind(-1), *ss.hessian(f)(x).flatten(-2).unbind(-1)]
+
+    named_function(parts, {"a": A, "b": B}, torch.randn(5, 2, dtype=dtype), name)
+
+
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_a_landscape_of_rows_of_numbers_and_its_derivative_by_them(name):
+    make, written = OF_NUMBERS[name]
+    a, x = torch.linspace(0.4, 1.4, 7, dtype=T), torch.randn(7, 2, dtype=T)
+    values = torch.func.vmap(lambda a, x: make(a, B)(x))(a, x)
+    torch.testing.assert_close(values, torch.stack([written(x[i], float(a[i]), B) for i in range(7)]))
+    slope = torch.func.grad(lambda a: make(a, B)(x).sum())(a[2])
+    high, low = (written(x, float(a[2]) + h, B).sum() for h in (1e-5, -1e-5))
+    torch.testing.assert_close(slope, (high - low) / 2e-5, rtol=1e-7, atol=1e-8)
 
 
 # ----------------------------------------------------------------- torch modules
