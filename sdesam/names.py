@@ -12,7 +12,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-__all__ = ["HOME", "LANDSCAPES", "METHODS", "MODULE_OF", "MOVED", "MovedModules"]
+__all__ = ["EXPLORED", "HOME", "LANDSCAPES", "METHODS", "MODULE_OF", "MOVED", "MovedModules"]
 
 HOME = {
     "dynamics.integrators": ["euler_maruyama", "heun", "small_noise_srk"],
@@ -56,10 +56,11 @@ HOME = {
 MODULE_OF = {name: module for module, names in HOME.items() for name in names}
 
 METHODS = ("sgd", "usam", "dnsam", "dnsam-full-numerator", "sam", "unified-sam")
-LANDSCAPES = (
-    "quadratic", "saddle", "log-cosh", "double-well", "tanh-network", "embedded-saddle", "rotated-saddle",
-    "product-valley", "wen-valley", "autoencoder", "iris", "breast-cancer", "teacher-student",
+EXPLORED = (  # landscapes of the catalogue that the explorer shows
+    "saddle", "rotated-saddle", "embedded-saddle", "double-well", "quadratic", "log-cosh", "product-valley",
+    "tanh-network",
 )  # fmt: skip
+LANDSCAPES = (*EXPLORED, "wen-valley", "autoencoder", "iris", "breast-cancer", "teacher-student")
 
 MOVED = {  # modules that were public under another name
     "candidates": "weak.models",

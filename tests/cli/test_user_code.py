@@ -363,7 +363,7 @@ def test_keys_of_catalogue_names_are_those_of_before_on_every_machine():
     """Computed at commit 100cfff; of the computed data the digests were one CPU's, the values are everybody's."""
     import torch
 
-    from sdesam.problems.catalogue import LANDSCAPES
+    from sdesam.names import LANDSCAPES
     from sdesam.problems.fingerprints import _COMPUTED, _digest_of
     from sdesam.sweeps.store import canonical, key_of
 
@@ -372,13 +372,12 @@ def test_keys_of_catalogue_names_are_those_of_before_on_every_machine():
         "double-well": "1fdf5b96a18ca75c", "tanh-network": "436f7d9c8e4b966b", "embedded-saddle": "1cc713a4f7178975",
         "product-valley": "55a96b6ea0ea7da8", "wen-valley": "805c4acd0ff5be4b", "autoencoder": "1c600b8d792fc64d",
     }  # fmt: skip
-    assert {name: _digest_of(LANDSCAPES[name]().landscape) for name in known} == known
-    assert known.keys() | _COMPUTED.keys() == LANDSCAPES.keys()
-    assert {name: fingerprint(name) for name in _COMPUTED} == _COMPUTED
+    assert {name: _digest_of(find_landscape(name).landscape) for name in known} == known
+    assert {name: fingerprint(name) for name in LANDSCAPES} == known | _COMPUTED
     cell = Ensemble("saddle", "usam", eta=0.1, rho=0.1, sigma=0.3, steps=4, saves=2)
     assert key_of(canonical(cell)).hex() == "fafb7999ef72bf11c039f8d4c97e34264acb00507a9018725cefa9387026ee70"
     values = [-0.9320390859672264, 2.523491024789888, 0.863259599264087, 0.2517752004108282]  # at 100cfff
     for name, value in zip(_COMPUTED, values, strict=True):
-        f = LANDSCAPES[name]().landscape
+        f = find_landscape(name).landscape
         x = torch.linspace(-1, 1, f.dim, dtype=torch.float64)
         assert float(f(x)) == pytest.approx(value, rel=1e-9), name
