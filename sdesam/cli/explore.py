@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from ..names import EXPLORED
 from .options import METHOD, Output
 from .terminal import Count, Usage, computing, deliver, require_writable, set_threads
 
@@ -22,6 +23,11 @@ __all__ = ["explore", "register", "render"]
 LARGE = 100  # kB of an exported page
 
 
+PLANAR = (
+    f"{', '.join(EXPLORED)}, or file.py:function of planar points (..., 2), whose keyword-only numbers become sliders"
+)
+
+
 def register(app: App) -> None:
     """Add the commands."""
     app.command(computing(explore))
@@ -30,7 +36,7 @@ def register(app: App) -> None:
 
 def explore(
     *,
-    landscape: str | None = None,
+    landscape: Annotated[str | None, Parameter(help=PLANAR)] = None,
     method: Annotated[str | None, Parameter(help=f"{METHOD}, called as G(g, x, z, rho=rho)")] = None,
     state: str | None = None,
     port: Count | None = None,
@@ -41,9 +47,6 @@ def explore(
 
     Parameters
     ----------
-    landscape
-        saddle, rotated-saddle, embedded-saddle, double-well, quadratic, log-cosh, product-valley, tanh-network,
-        or file.py:function of planar points (..., 2), whose keyword-only numbers become sliders
     state
         an address copied from the page, what follows its #, or a .json file that it exported
     port

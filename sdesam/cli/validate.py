@@ -12,13 +12,13 @@ from torch import Tensor
 
 from ..arguments import require_rho
 from ..dynamics.kernels import unwrap
-from ..dynamics.updates import dnsam, dnsam_full_numerator, sam, sgd, usam
 from ..files import without_nan
 from ..plotting import COLOURS, new_figure, save, style
 from ..problems.minibatch import MinibatchOracle
 from ..problems.oracles import ExactOracle
 from ..setting import Setting
 from ..theory.linear_stability import Stability, stability
+from ..theory.methods import row_of
 from ..weak.comparison import apart, beside
 from ..weak.metrics import AGAIN, Comparison, gradient_and_radius
 from ..weak.models import MODELS
@@ -26,7 +26,6 @@ from .terminal import settings_line
 
 __all__ = ["Validation", "validated"]
 
-_ON_ONE_PATH = (sgd, usam, dnsam, dnsam_full_numerator, sam)  # their SDEs act on the optimizer's own normals
 _STYLES = {
     "own": ("o-", "#0072B2"),
     "drift only": ("x--", "#E69F00"),
@@ -152,7 +151,8 @@ def validated(setting: Setting, rhos: Sequence[float], *, steps: int, n: int, sa
         "eta": setting.eta, "rhos": list(rhos), "steps": steps, "n": n, "seed": setting.seed, "save_every": save_every,
         "observables": {"g1": gradient_and_radius(f), "f": f}, "substeps": setting.substeps, "models": MODELS,
     }  # fmt: skip
-    if unwrap(update)[0] in _ON_ONE_PATH and not isinstance(g, MinibatchOracle):
+    row = row_of(update)
+    if row is not None and row.shares_noise and not isinstance(g, MinibatchOracle):
         found = beside(update, g, start, **arguments)
     else:
         found = apart(update, g, start, pairs=n, nodes=_nodes(setting, g), **arguments)

@@ -13,9 +13,9 @@ from ..dynamics.kernels import Kernel
 from .llvm.compilation import Fused
 from .llvm.native import cache_folder, host_features, machine_fuses, machine_name
 from .purity import Impure
-from .tracing.models import Model
+from .tracing.listed import listing_of
+from .tracing.listings import Listing
 from .tracing.trace import NotTraceable
-from .tracing.traced_models import model_of
 
 __all__ = ["LIMIT", "description", "fused_or_reason", "short_run"]
 
@@ -55,7 +55,7 @@ def fused_or_reason(
         For what no engine may run.
     """
     try:
-        model: Model = model_of(kernel, x0, observables, internals, 3 * LIMIT)  # as many constants, at worst
+        model: Listing = listing_of(kernel, x0, observables, internals, 3 * LIMIT)  # as many constants, at worst
     except Impure:
         raise
     except NotTraceable as error:

@@ -15,7 +15,7 @@ from ..problems.calculus import Scalar
 from ..problems.noise import Normal
 from ..problems.oracles import Oracle
 from ..theory.exact.planar import planar_modified_equation
-from ..theory.method import Method, Model
+from ..theory.method import Form, Method
 from ..theory.methods import METHODS as TABLE
 
 __all__ = ["METHODS", "ShownMethod", "method_of"]
@@ -37,7 +37,7 @@ class ShownMethod:
     """
 
     row: Method
-    models: Mapping[str, Model]
+    models: Mapping[str, Form]
     code: str
     order: int = 0
     source: str | None = None
@@ -59,7 +59,7 @@ def _shown(row: Method, code: str, source: str | None = None) -> ShownMethod:
     return ShownMethod(row, row.planar or {"theory": row.sde}, code, source=source)
 
 
-def _quadrature_model(update: Callable[..., Tensor]) -> Model:
+def _quadrature_model(update: Callable[..., Tensor]) -> Form:
     nodes = Normal(2).nodes(_ORDER)
 
     def model(g: Oracle, *, eta: Scalar, rho: Scalar) -> SDE:

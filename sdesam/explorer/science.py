@@ -19,7 +19,7 @@ from ..engine.tracing.checks import points_around
 from ..engine.tracing.named import named_function, named_step
 from ..engine.tracing.programs import Program
 from ..problems.oracles import GaussianOracle
-from ..theory.method import Model
+from ..theory.method import Form
 from .families import Family
 from .formulas import FORMULAS, landscape_functions, observables
 from .methods import ShownMethod
@@ -141,7 +141,7 @@ def _algorithm(family: Family, method: ShownMethod) -> Callable[..., Any]:
     return factory
 
 
-def _model(family: Family, model: Model, integrator: Callable[..., Any]) -> Callable[..., Any]:
+def _model(family: Family, model: Form, integrator: Callable[..., Any]) -> Callable[..., Any]:
     def factory(**v: Any) -> Any:
         return integrator(model(_oracle(family, v), eta=v["eta"], rho=v["rho"]), v["h"])
 

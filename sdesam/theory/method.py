@@ -11,9 +11,9 @@ from ..dynamics.sde import SDE
 from ..problems.calculus import Scalar
 from ..problems.oracles import Oracle
 
-__all__ = ["Method", "Model"]
+__all__ = ["Form", "Method"]
 
-Model = Callable[..., SDE]  # (g, *, eta, rho, nodes=None) -> SDE, where nodes is a rule over the noise
+Form = Callable[..., SDE]  # a published SDE, (g, *, eta, rho, nodes=None) -> SDE; nodes is a rule over the noise
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Method:
 
     name: str
     update: Callable[..., Tensor]
-    sde: Model | None = None
-    as_printed: Model | None = None
+    sde: Form | None = None
+    as_printed: Form | None = None
     title: str = ""
     colour: str = "#CC79A7"
     formulas: str = ""
     noiseless: str = ""
     shares_noise: bool = False
-    planar: Mapping[str, Model] = field(default_factory=dict, hash=False, compare=False)
+    planar: Mapping[str, Form] = field(default_factory=dict, hash=False, compare=False)
 
     @property
     def __name__(self) -> str:

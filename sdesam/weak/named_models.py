@@ -7,17 +7,15 @@ from functools import partial
 
 from ..arguments import nearest
 from ..dynamics.sde import SDE
-from ..dynamics.updates import sam, usam
 from ..problems.oracles import ExactOracle, Oracle
 from ..theory import model_of
 from ..theory import monzio_compagnoni2023 as mc23
+from ..theory.methods import METHODS, row_of
 from ..theory.one_step import Model, modified_equation
 from .models import Update
 from .planted import without_noise
 
 __all__ = ["NAMED_MODELS", "named_model"]
-
-_PRINTED: dict[Callable, Callable[..., SDE]] = {usam: mc23.usam_sde_as_printed, sam: mc23.sam_sde_as_printed}
 
 
 def theory(update: Update, g: Oracle, eta: float, rho: float) -> SDE:
@@ -32,9 +30,11 @@ def sgd_sde(update: Update, g: Oracle, eta: float, rho: float) -> SDE:
 
 def as_printed(update: Update, g: Oracle, eta: float, rho: float) -> SDE:
     """The form that the paper prints, where it is another one."""
-    if update not in _PRINTED:
-        raise ValueError(f"model as-printed exists for usam and sam, not for {getattr(update, '__name__', update)}.")
-    return _PRINTED[update](g, eta=eta, rho=rho)
+    row = row_of(update)
+    if row is None or row.as_printed is None:
+        known = " and ".join(name for name, other in METHODS.items() if other.as_printed)
+        raise ValueError(f"model as-printed exists for {known}, not for {getattr(update, '__name__', update)}.")
+    return row.as_printed(g, eta=eta, rho=rho)
 
 
 def drift_only(update: Update, g: Oracle, eta: float, rho: float) -> SDE:

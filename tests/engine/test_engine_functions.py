@@ -12,7 +12,7 @@ import sdesam as ss
 from sdesam.engine.llvm.compilation import Fused
 from sdesam.engine.llvm.cpu import fused_values
 from sdesam.engine.streams import Streams
-from sdesam.engine.tracing.traced_models import model_of
+from sdesam.engine.tracing.listed import listing_of
 from sdesam.problems.noise import Choice, Normal, Product, ThreePoint, TwoPoint
 
 T = torch.float64
@@ -42,7 +42,7 @@ class Apply:
 def ran(kernel, x, steps=1, seed=0, first=0):
     """The state after some steps, (n, d), from the starts x (n, d)."""
     columns = {f"x[{i}]": ss.coordinate(i) for i in range(x.shape[1])}
-    fused = Fused.of(model_of(kernel, torch.full(x.shape[1:], 0.5, dtype=x.dtype), columns, {}), x.dtype)
+    fused = Fused.of(listing_of(kernel, torch.full(x.shape[1:], 0.5, dtype=x.dtype), columns, {}), x.dtype)
 
     def start(begin, rows, streams):
         index = torch.arange(begin, begin + rows).clamp(max=first + len(x) - 1) - first

@@ -14,8 +14,8 @@ import sdesam as ss
 from sdesam.engine.javascript import javascript_of
 from sdesam.engine.streams import Streams
 from sdesam.engine.tracing.checks import evaluate
+from sdesam.engine.tracing.listed import listing_of
 from sdesam.engine.tracing.trace import trace
-from sdesam.engine.tracing.traced_models import model_of
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
 PLANAR = {name: f for name, f in LANDSCAPES.items() if f.dim == 2}
@@ -35,7 +35,7 @@ console.log(JSON.stringify(jobs.map(({step, c, t, x, z}) => {
 
 def job(kernel, x0):
     """A list with its constants and injected noise, and the path that torch makes of it."""
-    step = model_of(kernel, x0, {"x": ss.coordinate(0)}, {}).members[0].step
+    step = listing_of(kernel, x0, {"x": ss.coordinate(0)}, {}).members[0].step
     noise = kernel.noise.draw(Streams(seed=3, first=0, count=STEPS).bits, x0.dtype)
     state, path = list(kernel.init(x0[None]).T), []
     start = torch.cat(state).tolist()

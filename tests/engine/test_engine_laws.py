@@ -14,7 +14,7 @@ from scipy import stats
 
 import sdesam as ss
 from sdesam.engine.llvm import compilation, cpu, native
-from sdesam.engine.tracing.traced_models import model_of
+from sdesam.engine.tracing.listed import listing_of
 from sdesam.problems.noise import Normal
 
 T = torch.float64
@@ -94,7 +94,7 @@ def test_a_million_normals_pass_kolmogorov_and_smirnov():
 
 
 def cpu_model(kernel):
-    return model_of(kernel, torch.zeros(2, dtype=T), {"a": ss.coordinate(0), "b": ss.coordinate(1)}, {})
+    return listing_of(kernel, torch.zeros(2, dtype=T), {"a": ss.coordinate(0), "b": ss.coordinate(1)}, {})
 
 
 def _zeros(first, rows, streams):

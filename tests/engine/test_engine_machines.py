@@ -19,8 +19,8 @@ from sdesam.engine.llvm.printer import ARRAYS, module_of
 from sdesam.engine.llvm.runtime import runtime_module
 from sdesam.engine.llvm.trial import aligned, run_unit
 from sdesam.engine.streams import Streams
+from sdesam.engine.tracing.listed import listing_of
 from sdesam.engine.tracing.programs import Program
-from sdesam.engine.tracing.traced_models import model_of
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
 T = torch.float64
@@ -55,7 +55,7 @@ def cases(*names):
 
 def traced(name, dtype=T):
     kernel, phi = KERNELS[name]
-    return model_of(kernel, torch.tensor([1.0, 1.2], dtype=dtype), {"phi": phi}, {})
+    return listing_of(kernel, torch.tensor([1.0, 1.2], dtype=dtype), {"phi": phi}, {})
 
 
 def target(triple, cpu, jit=False):

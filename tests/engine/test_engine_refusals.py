@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import sdesam as ss
+from sdesam.engine.tracing.listed import listing_of
 from sdesam.engine.tracing.trace import NotTraceable
-from sdesam.engine.tracing.traced_models import model_of
 from sdesam.problems.noise import Choice, Normal, Product
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
@@ -47,7 +47,7 @@ def both(kernel, x0=X, observables=FIRST, **words):
 
 def refused(move, match, x0=X, observables=FIRST, noise=ONE):
     with pytest.raises(NotTraceable, match=match):
-        model_of(Mine(move, noise), x0, observables, {})
+        listing_of(Mine(move, noise), x0, observables, {})
 
 
 # ----------------------------------------------------------------- writes into views
@@ -321,7 +321,7 @@ def test_an_unforeseen_error_means_eager(monkeypatch):
     def broken(*args):
         raise IndexError("tuple index out of range")
 
-    monkeypatch.setattr("sdesam.engine.choice.model_of", broken)
+    monkeypatch.setattr("sdesam.engine.choice.listing_of", broken)
     monkeypatch.setattr("sdesam.engine.choice.COMPILING", 0.0)
     kernel = Mine(lambda x, z: 0.5 * x + z)
     assert ss.simulate(kernel, X, steps=2, n=8, observables=FIRST).engine.startswith("eager")

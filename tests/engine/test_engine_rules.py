@@ -11,9 +11,9 @@ import torch
 import sdesam as ss
 from sdesam.dynamics.kernels import Subcycled
 from sdesam.engine.llvm import compilation, cpu, native
+from sdesam.engine.tracing.listed import listing_of
 from sdesam.engine.tracing.scalars import Scalars
 from sdesam.engine.tracing.trace import NotTraceable, trace
-from sdesam.engine.tracing.traced_models import model_of
 from sdesam.problems.noise import Choice, Normal
 
 T = torch.float64
@@ -66,7 +66,7 @@ def table(phis, x):
     """Several, a row each."""
     x = torch.as_tensor(x)
     kernel = Made(lambda x, z: x, Normal(0))
-    found = compilation.Fused.of(model_of(kernel, torch.full(x.shape[1:], 0.7, dtype=x.dtype), phis, {}), x.dtype)
+    found = compilation.Fused.of(listing_of(kernel, torch.full(x.shape[1:], 0.7, dtype=x.dtype), phis, {}), x.dtype)
 
     def start(first, rows, streams):
         return x[torch.arange(first, first + rows).clamp(max=len(x) - 1)]
@@ -126,7 +126,7 @@ def test_true_is_not_one_to_the_memo(monkeypatch):
     for high, low in ((1.0, 0.0), (True, False)):
         agree(flagged(high, low))
         agree(Made(walk), observables={"o": lambda x, high=high, low=low: torch.where(x[..., 0] > 0.5, high, low)})
-    one, true = (model_of(Made(walk), X, {"o": lambda x, v=v: x[..., 0] * 0 + v}, {}) for v in (1.0, NAN))
+    one, true = (listing_of(Made(walk), X, {"o": lambda x, v=v: x[..., 0] * 0 + v}, {}) for v in (1.0, NAN))
     assert one.structure != true.structure
 
 
@@ -134,11 +134,11 @@ def test_the_memo_finds_nan_and_is_bounded(monkeypatch):
     monkeypatch.setattr(compilation, "_KEPT", type(compilation._KEPT)())
     watched = {"o": lambda x: torch.where(x[..., 0] > -99, x[..., 0], NAN)}
     for _ in range(3):
-        compilation.Fused.of(model_of(Made(walk), X, watched, {}), T)
+        compilation.Fused.of(listing_of(Made(walk), X, watched, {}), T)
     assert len(compilation._KEPT) == 1
     monkeypatch.setattr(compilation, "_MOST_KEPT", 2)
     for d in range(1, 5):
-        compilation.Fused.of(model_of(Made(walk), torch.ones(d, dtype=T), FIRST, {}), T)
+        compilation.Fused.of(listing_of(Made(walk), torch.ones(d, dtype=T), FIRST, {}), T)
     assert len(compilation._KEPT) == 2
 
 
@@ -156,7 +156,7 @@ class Lopsided(Normal):
 def test_subclasses_are_not_their_base():
     agree(Halved(Made(walk), 2))
     with pytest.raises(NotTraceable, match="does not draw .*Lopsided.* a subclass"):
-        model_of(Made(walk, Lopsided(1)), X, FIRST, {})
+        listing_of(Made(walk, Lopsided(1)), X, FIRST, {})
 
 
 # ----------------------------------------------------------------- division by a constant
@@ -218,7 +218,7 @@ def test_a_computed_exponent_needs_a_positive_constant_base():
     np.testing.assert_allclose(values(lambda x: 3.0 ** x[..., 0], x), (3.0 ** x[:, 0]).numpy(), rtol=1e-14)
     for phi in (lambda x: x[..., 0] ** x[..., 0], lambda x: (-2.0) ** x[..., 0]):
         with pytest.raises(NotTraceable, match="exponent"):
-            model_of(Made(walk), X, {"o": phi}, {})
+            listing_of(Made(walk), X, {"o": phi}, {})
 
 
 CLAMPS = {
@@ -306,7 +306,7 @@ def test_their_gradients():
 
 def test_a_computed_place_is_a_number_and_no_index():
     with pytest.raises(NotTraceable, match="place that is computed"):
-        model_of(Made(walk), X, {"o": lambda x: torch.arange(2.0, dtype=T)[x.argmax(-1)]}, {})
+        listing_of(Made(walk), X, {"o": lambda x: torch.arange(2.0, dtype=T)[x.argmax(-1)]}, {})
 
 
 # ----------------------------------------------------------------- tables and files
@@ -314,7 +314,7 @@ def test_a_table_shorter_than_the_indices_is_refused():
     table = torch.arange(100, dtype=T) ** 2
     kernel = Made(lambda x, z: 0.5 * x + table[z] * 1e-3, Choice(103, 1, replace=True))
     with pytest.raises(NotTraceable, match="103 indices .* table of 100 entries"):
-        compilation.Fused.of(model_of(kernel, X[:1], FIRST, {}), T)
+        compilation.Fused.of(listing_of(kernel, X[:1], FIRST, {}), T)
 
 
 def nobody():

@@ -6,10 +6,10 @@ from cases import FINITE_SUM, SIX
 
 import sdesam as ss
 from sdesam.engine.tracing.checks import evaluate
+from sdesam.engine.tracing.listed import listing_of
 from sdesam.engine.tracing.named import named_step
 from sdesam.engine.tracing.scalars import Scalars
 from sdesam.engine.tracing.trace import NotTraceable, trace
-from sdesam.engine.tracing.traced_models import model_of
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
 T = torch.float64
@@ -23,7 +23,7 @@ def sam(eta=0.05, rho=0.1, g=TANH):
 
 
 def model(kernel, x0=X, **observables):
-    return model_of(kernel, x0, observables or {"f": ss.TanhNetwork()}, {})
+    return listing_of(kernel, x0, observables or {"f": ss.TanhNetwork()}, {})
 
 
 # ----------------------------------------------------------------- the list

@@ -13,9 +13,9 @@ from sdesam.engine import choice
 from sdesam.engine.llvm import compilation, native
 from sdesam.engine.llvm.printer import module_of
 from sdesam.engine.llvm.trial import Numbers, require_agreement
+from sdesam.engine.tracing.listed import listing_of
 from sdesam.engine.tracing.rounding import Rounded, evaluate_rounded
 from sdesam.engine.tracing.trace import NotTraceable, trace
-from sdesam.engine.tracing.traced_models import model_of
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
 T = torch.float64
@@ -72,7 +72,7 @@ PLANTED = {"sam": (SAM, WATCH), "pair": (ss.coupled(SAM, ss.subcycle(HALF, 2)), 
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_changed_instruction_is_found(name, tmp_path):
     kernel, watched = PLANTED[name]
-    model = model_of(kernel, X, watched, {})
+    model = listing_of(kernel, X, watched, {})
     text, slots = module_of(model, 64)
     numbers = compilation.Fused.of(model, T).numbers
     whole = native.compiled(("whole",), lambda: (text, slots), tmp_path)
@@ -90,7 +90,7 @@ def test_a_changed_instruction_is_found(name, tmp_path):
 
 @pytest.mark.parametrize(("dtype", "relative"), [(T, 1e-12), (torch.float32, 1e-2)])
 def test_a_constant_that_is_off_is_found(dtype, relative):
-    model = model_of(SAM, X.to(dtype), WATCH, {})
+    model = listing_of(SAM, X.to(dtype), WATCH, {})
     found = compilation.Fused.of(model, dtype)
     for i in range(len(model.members[0].step.constants)):
         constants = found.numbers.constants.copy()
@@ -122,5 +122,5 @@ def test_code_is_tried_once(monkeypatch):
     monkeypatch.setattr(compilation, "_KEPT", {})
     monkeypatch.setattr(compilation, "require_agreement", lambda *a: tried.append(1))
     for eta in (0.05, 0.06):
-        compilation.Fused.of(model_of(replace(SAM, eta=eta), X, WATCH, {}), T)
+        compilation.Fused.of(listing_of(replace(SAM, eta=eta), X, WATCH, {}), T)
     assert len(tried) == 1

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from ...problems.noise import Choice
+from ..tracing.listings import Listing
 from ..tracing.members import size_of
-from ..tracing.models import Model
 from ..tracing.programs import Program
 from ..tracing.trace import NotTraceable
 from .native import Code, compiled, machine_fuses
@@ -34,13 +34,13 @@ class Fused:
     numbers : what the code reads at run time
     """
 
-    model: Model
+    model: Listing
     code: Code
     dtype: np.dtype
     numbers: Numbers
 
     @classmethod
-    def of(cls, model: Model, dtype: torch.dtype) -> Fused:
+    def of(cls, model: Listing, dtype: torch.dtype) -> Fused:
         """Compile, or take from the caches, the code of a model; new code is tried first.
 
         Raises
@@ -63,7 +63,7 @@ class Fused:
         return cls(model, _kept(key, tried), kind, numbers)
 
 
-def numbers_at_run_time(model: Model, kind: np.dtype) -> Numbers:
+def numbers_at_run_time(model: Listing, kind: np.dtype) -> Numbers:
     """What the code reads: constants, tables and shares of all lists, in the order in which they are printed."""
     programs = [*(m.step for m in model.members), model.observe]
     shares = np.array([m.share for m in model.members], np.int64)
@@ -77,7 +77,7 @@ def numbers_at_run_time(model: Model, kind: np.dtype) -> Numbers:
         )
 
 
-def require_tables(model: Model) -> None:
+def require_tables(model: Listing) -> None:
     """Raise ``NotTraceable`` where a table is shorter than the range of a noise's indices."""
     bounds = [f.N if isinstance(f, Choice) else 0 for f in model.noise for _ in range(size_of(f))]
     for member in model.members:

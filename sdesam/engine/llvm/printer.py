@@ -10,8 +10,8 @@ from llvmlite import ir
 
 from ...problems.noise import Noise, Normal
 from ..eager import UNIT
+from ..tracing.listings import Listing
 from ..tracing.members import size_of
-from ..tracing.models import Model
 from ..tracing.programs import Program
 from .draws import draw
 from .lanes import Group
@@ -34,7 +34,7 @@ class _Slots:
     free: int
 
     @classmethod
-    def of(cls, model: Model) -> _Slots:
+    def of(cls, model: Listing) -> _Slots:
         noise = _STREAM + sum(len(m.states) for m in model.members)
         first = noise + sum(size_of(f) for f in model.noise)
         widths = [len(m.noises) for m in model.members] if model.coupled else []
@@ -48,7 +48,7 @@ _RUN = [
 ]  # fmt: skip
 
 
-def module_of(model: Model, bits: int, *, fuses: bool = True) -> tuple[str, int]:
+def module_of(model: Listing, bits: int, *, fuses: bool = True) -> tuple[str, int]:
     """The code of ``run`` for a model in the given precision, and the slots that its buffer needs.
 
     Parameters
@@ -84,7 +84,7 @@ def module_of(model: Model, bits: int, *, fuses: bool = True) -> tuple[str, int]
     return f'{head}define void @"run"({signature} {attributes}\n{rest}', group.most + 1
 
 
-def _look_at_clock(group: Group, model: Model, save: Any, step: Any, substep: Any) -> None:
+def _look_at_clock(group: Group, model: Listing, save: Any, step: Any, substep: Any) -> None:
     """Row ((begin + save·save_every + step)·substeps + substep) of the clock."""
     builder, p, width = group.builder, group.pointers, model.clock.shape[1]
     if width:
@@ -93,7 +93,7 @@ def _look_at_clock(group: Group, model: Model, save: Any, step: Any, substep: An
         group.now = group.address(p["clock"], builder.mul(row, INT64(width * group.bits // 8)))
 
 
-def numbers_of(model: Model) -> int:
+def numbers_of(model: Listing) -> int:
     """Numbers in the state."""
     return sum(len(m.states) for m in model.members)
 
@@ -121,7 +121,7 @@ def _copy(group: Group, g: Any, array: str, element: ir.Type, slot: int, count: 
             builder.store(group.load(slot, element, row).value, address, align=4)
 
 
-def _write_noise(group: Group, model: Model, slots: _Slots) -> None:
+def _write_noise(group: Group, model: Listing, slots: _Slots) -> None:
     """Normals pair by pair, in one loop however many; then each other noise."""
     slot = slots.noise
     for noise in model.noise:
@@ -148,7 +148,7 @@ def _write_draw(group: Group, noise: Noise, slot: int, further: Any = None) -> N
     group.together(1)
 
 
-def _write_members(group: Group, model: Model, slots: _Slots, substep: Any) -> None:
+def _write_members(group: Group, model: Listing, slots: _Slots, substep: Any) -> None:
     builder, constants, tables = group.builder, 0, 0
     for i, member in enumerate(model.members):
         states = [slots.state + k for k in member.states]
@@ -202,7 +202,7 @@ def _clear(group: Group, sums: Sequence[int]) -> None:
             group.store(slot, group.literal(0.0))
 
 
-def _write_observables(group: Group, model: Model, slots: _Slots, g: Any, save: Any, K: int) -> None:
+def _write_observables(group: Group, model: Listing, slots: _Slots, g: Any, save: Any, K: int) -> None:
     """Values in float64, one row of 1,024 an observable; the first row says where the position is finite."""
     builder = group.builder
     constants = sum(stored_constants(m.step) for m in model.members)

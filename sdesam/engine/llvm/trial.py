@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from ..eager import UNIT
 from ..streams import Streams
-from ..tracing.models import Model
+from ..tracing.listings import Listing
 from ..tracing.rounding import Rounded, evaluate_rounded
 from ..tracing.trace import NotTraceable
 from .lanes import SLOT
@@ -68,7 +68,7 @@ def run_unit(
     return values.view(np.float64).reshape(-1, rows, UNIT)[:saves]
 
 
-def require_agreement(model: Model, code: Code, numbers: Numbers) -> None:
+def require_agreement(model: Listing, code: Code, numbers: Numbers) -> None:
     """Compare one step of every member and the observables after it, at random points around the model's start.
 
     Raises
@@ -89,12 +89,14 @@ def require_agreement(model: Model, code: Code, numbers: Numbers) -> None:
         _require_close(row[_EVERY].astype(float), expected, what, kind)
 
 
-def _points(model: Model, kind: np.dtype) -> np.ndarray:
+def _points(model: Listing, kind: np.dtype) -> np.ndarray:
     shift = np.random.default_rng(0).standard_normal((UNIT, len(model.near))) * _SPREAD
     return np.ascontiguousarray(model.initial(model.near + torch.from_numpy(shift).to(model.near)).numpy(), kind)
 
 
-def _stepped(model: Model, state: list[Rounded], streams: Streams, clock: np.ndarray, kind: np.dtype) -> list[Rounded]:
+def _stepped(
+    model: Listing, state: list[Rounded], streams: Streams, clock: np.ndarray, kind: np.dtype
+) -> list[Rounded]:
     """All members' states after one draw."""
     z = _draws(model, streams, kind)
     found = []
@@ -105,7 +107,7 @@ def _stepped(model: Model, state: list[Rounded], streams: Streams, clock: np.nda
     return [Rounded(np.asarray(r.v, float), r.e, r.m) for r in found]  # truth values are numbers in a state
 
 
-def _draws(model: Model, streams: Streams, kind: np.dtype) -> list[Rounded]:
+def _draws(model: Listing, streams: Streams, kind: np.dtype) -> list[Rounded]:
     dtype = torch.float64 if kind == np.float64 else torch.float32
     drawn, _ = pytree.tree_flatten([noise.draw(streams.bits, dtype) for noise in model.noise])
     bound = _NORMALS * float(np.finfo(kind).eps) / 2

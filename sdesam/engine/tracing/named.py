@@ -32,7 +32,7 @@ def named_step(factory: Callable[..., Kernel], scalars: Mapping[str, float], x0:
     Raises
     ------
     NotTraceable
-        As ``model_of``, and where a scalar's number was taken out of its tensor.
+        As ``listing_of``, and where a scalar's number was taken out of its tensor.
     """
     kernel, rows = factory(**scalars), points_around(x0)
     form, z = Form.of(kernel, rows), kernel.noise.draw(Streams(seed=0, first=0, count=len(rows)).bits, x0.dtype)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...problems.noise import Noise
 from .programs import Program
 
-__all__ = ["Member", "Model"]
+__all__ = ["Listing", "Member"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Model:
+class Listing:
     """Everything the fused engine runs.
 
     Attributes

@@ -17,23 +17,23 @@ from ...problems.observables import asked
 from ..purity import mixed
 from ..streams import Streams
 from .checks import PRECISIONS, compare_with, far_draws, points_around, with_far
+from .listings import Listing, Member
 from .members import Form, Part, Stepper, factors_of, joined, parts_of, stepper_of
-from .models import Member, Model
 from .programs import Program
 from .trace import ImpureTrace, NotTraceable, trace
 
-__all__ = ["model_of"]
+__all__ = ["listing_of"]
 
 Field = Callable[[Any], Tensor]
 
 
-def model_of(
+def listing_of(
     kernel: Kernel,
     x0: Tensor,
     observables: Mapping[str, Field],
     internals: Mapping[str, Field],
     most: int = 10**9,
-) -> Model:
+) -> Listing:
     """The lists of a kernel and of what is watched, traced on one replicate and compared with the eager step.
 
     Parameters
@@ -67,7 +67,7 @@ def model_of(
     join = (lambda states: states[0]) if len(parts) == 1 else (lambda states: joined(kernel, iter(states)))
     initial = _Initial(tuple(steppers), forms)
     observe = _traced_observables(whole, join, initial, rows, observables, internals, most)
-    return Model(tuple(members), factors_of(kernel.noise), kernel.substeps, observe, initial, whole.clock, x0)
+    return Listing(tuple(members), factors_of(kernel.noise), kernel.substeps, observe, initial, whole.clock, x0)
 
 
 @dataclass(frozen=True)
