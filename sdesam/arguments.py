@@ -63,12 +63,12 @@ def require_finite(name: str, value: float | Tensor, why: str) -> float | Tensor
 
 def require_eta(eta: Any) -> float:
     """A learning rate, > 0."""
-    return require_positive("eta", eta, "it is the learning rate")
+    return require_positive("eta", eta, "it is the learning rate")  # pyright: ignore[reportReturnType]  # no traced ones
 
 
 def require_rho(rho: Any) -> float:
     """An ascent radius, >= 0."""
-    return require_nonnegative("rho", rho, "it is the ascent radius")
+    return require_nonnegative("rho", rho, "it is the ascent radius")  # pyright: ignore[reportReturnType]
 
 
 _HOLDS = {"": lambda number: True, "> 0": lambda number: number > 0, ">= 0": lambda number: number >= 0}
