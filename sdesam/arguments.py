@@ -143,7 +143,9 @@ def is_traced(value: Any) -> bool:
 
 def holds_traced(value: Any) -> bool:
     """Whether there is a traced tensor in a list, at any depth."""
-    return any(map(holds_traced, value)) if isinstance(value, (list, tuple)) else is_traced(value)
+    if isinstance(value, (list, tuple)):  # of floats alone it is quick: landscapes ask it at every call
+        return set(map(type, value)) != {float} and any(map(holds_traced, value))
+    return is_traced(value)
 
 
 # ----------------------------------------------------------------- counts

@@ -101,9 +101,7 @@ def require_both_signs(eigenvalues: Sequence[Scalar]) -> tuple[Scalar, ...]:
     """The curvatures of a saddle as floats; raises ``ValueError`` for one sign.  Traced ones are not asked for it."""
     values = tuple(require_finite("eigenvalues", e, "they are curvatures") for e in eigenvalues)
     if not holds_traced(values) and not min(values, default=0) < 0 < max(values, default=0):
-        raise ValueError(
-            f"eigenvalues must be finite and of both signs, got {values}: else it is no saddle (Quadratic takes any)."
-        )
+        raise ValueError(f"eigenvalues must be finite and of both signs, got {values}: Quadratic takes others.")
     return values
 
 
