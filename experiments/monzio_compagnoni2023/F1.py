@@ -23,19 +23,6 @@ against time, with pointwise 95 % bands; B = 1 with exact sums over the data, B 
 and decays as in the authors' code, η = σ = 0.01 recalled; widths, labels ±1, radii, horizons, n and all of the minibatch setting are our
 choice. What the first two curves have in common is the drift: agreement here says nothing about the diffusion.
 """
-SMOKE = Config(
-    rhos=(0.01, 0.1),
-    steps=10,
-    deep_steps=4,
-    save_every=2,
-    n=4,
-    minibatch_steps=2,
-    minibatch_save_every=1,
-    pairs=4,
-    large_n=4,
-    large_pairs=4,
-    batches=4,
-)
 RECORD = {
     "noise-term": "not reproduced",  # order 1 is blind to the diffusion
     "floor": "in part",  # not on Breast Cancer and the deep student

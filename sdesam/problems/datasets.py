@@ -13,13 +13,9 @@ from ..arguments import require_count, require_nonnegative, require_seed
 from .finite_sums import FiniteSum
 
 __all__ = [
-    "breast_cancer",
-    "breast_cancer_network",
-    "iris",
-    "iris_linear_network",
-    "tanh_network_data",
+    "breast_cancer", "breast_cancer_network", "iris", "iris_linear_network", "tanh_network_data",
     "teacher_student",
-]
+]  # fmt: skip
 
 _FEATURES, _CLASSES = 4, 3
 

@@ -26,7 +26,7 @@ from sdesam.weak.comparison import apart, beside
 from sdesam.weak.metrics import AGAIN, Comparison, gradient_and_radius
 from sdesam.weak.models import MODELS
 
-__all__ = ["PANELS", "TASKS", "Config", "comparison", "counts", "results", "start", "task"]
+__all__ = ["PANELS", "SMOKE", "TASKS", "Config", "comparison", "counts", "results", "start", "task"]
 
 TASKS = ("quadratic", "Iris", "Breast Cancer", "teacher-student")
 PANELS = ("Iris", "Breast Cancer", "teacher-student", "Iris, batches")
@@ -63,6 +63,12 @@ class Config:
     def root(self) -> float:
         """The radius √η, the theorems' scaling."""
         return self.rhos[1]
+
+
+SMOKE = Config(
+    rhos=(0.01, 0.1), steps=10, deep_steps=4, save_every=2, n=4, minibatch_steps=2, minibatch_save_every=1,
+    pairs=4, large_n=4, large_pairs=4, batches=4,
+)  # fmt: skip
 
 
 # ----------------------------------------------------------------- tasks
