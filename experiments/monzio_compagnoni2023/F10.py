@@ -10,7 +10,8 @@ import torch
 
 import sdesam as ss
 from sdesam.claims.parts import Recall, packed, unpacked
-from sdesam.claims.verdicts import SIGMAS, Verdict, above, below, fraction, judge
+from sdesam.claims.verdicts import SIGMAS, Verdict, above, below, judge
+from sdesam.engine.statistics import fraction
 from sdesam.engine.streams import derived
 from sdesam.plotting import estimate_line, new_figure
 from sdesam.theory import monzio_compagnoni2023 as mc23

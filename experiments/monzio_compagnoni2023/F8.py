@@ -13,7 +13,8 @@ import numpy as np
 
 import sdesam as ss
 from sdesam.claims.parts import Recall, packed, unpacked
-from sdesam.claims.verdicts import Verdict, above, below, fraction, judge
+from sdesam.claims.verdicts import Verdict, above, below, judge
+from sdesam.engine.statistics import fraction
 from sdesam.plotting import COLOURS, contours, estimate_line, new_figure
 from sdesam.theory import model_of
 from sdesam.theory import monzio_compagnoni2023 as mc23

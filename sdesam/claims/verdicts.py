@@ -14,7 +14,7 @@ import numpy as np
 from ..engine.statistics import Estimate
 
 __all__ = [
-    "SIGMAS", "VERDICTS", "Verdict", "above", "below", "fraction", "judge", "judge_order", "negated", "positive",
+    "SIGMAS", "VERDICTS", "Verdict", "above", "below", "judge", "judge_order", "negated", "positive",
     "trusted", "within", "z_score",
 ]  # fmt: skip
 
@@ -124,14 +124,3 @@ def positive(gap: float, stderr: float) -> bool | None:
 def negated(answer: bool | None) -> bool | None:
     """Not, where there is an answer."""
     return None if answer is None else not answer
-
-
-def fraction(p: float, n: int) -> tuple[float, float]:
-    """A fraction k/n and its standard error, that of (k + ½)/(n + 1): not zero where none or all of n count.
-
-    >>> p, s = fraction(0.0, 1023)
-    >>> print(p, f"{s:.1e}")
-    0.0 6.9e-04
-    """
-    smooth = (p * n + 0.5) / (n + 1)
-    return p, float(np.sqrt(smooth * (1 - smooth) / n))

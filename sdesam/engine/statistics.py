@@ -11,7 +11,7 @@ from scipy.special import ndtri, stdtrit
 
 from .display import about_ten, ends, html_table, numbers, some
 
-__all__ = ["Estimate", "Moments", "wilson"]
+__all__ = ["Estimate", "Moments", "fraction", "wilson"]
 
 _ARRAYS = ("steps", "count", "nonfinite", "mean", "comoment", "m3", "m4", "low", "high")
 _NAMED = ("histogram ", "edges ")
@@ -43,6 +43,17 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     z = 1.959963984540054
     centre, half = k + z * z / 2, z * math.sqrt(k * (n - k) / n + z * z / 4)
     return max(0.0, (centre - half) / (n + z * z)), min(1.0, (centre + half) / (n + z * z))
+
+
+def fraction(p: float, n: int) -> tuple[float, float]:
+    """A fraction k/n and its standard error, that of (k + ½)/(n + 1): not zero where none or all of n count.
+
+    >>> p, s = fraction(0.0, 1023)
+    >>> print(p, f"{s:.1e}")
+    0.0 6.9e-04
+    """
+    smooth = (p * n + 0.5) / (n + 1)
+    return p, math.sqrt(smooth * (1 - smooth) / n)
 
 
 @dataclass(frozen=True, eq=False)
