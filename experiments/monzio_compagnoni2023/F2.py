@@ -10,6 +10,7 @@ from sdesam.claims.verdicts import Verdict
 
 from .validation.figures import draw
 from .validation.rows import judged
+from .validation.tasks import SMOKE as SMOKE
 from .validation.tasks import Config, results
 
 ID = "F2"

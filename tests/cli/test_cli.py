@@ -218,6 +218,16 @@ def test_weak_order_answers_and_can_be_expected(capsys):
     assert call(capsys, *base, "--observable", "y")[0] == 2
 
 
+def test_weak_order_refuses_a_printed_form_that_does_not_exist(capsys, tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_text("def half_way(g, x, z, *, rho):\n    return (g(x, z) + g(x + rho * g(x, z), z)) / 2\n")
+    base = ("weak-order", "--landscape", "quadratic", "--method", f"{mine}:half_way", "--sigma", "0.5")
+    code, _, err = call(capsys, *base, "--estimator", "closed_form", "--model", "as-printed")
+    assert code == 2
+    assert "exists for usam and sam, not for half_way" in err
+
+
+@pytest.mark.slow
 def test_weak_order_by_quadrature_for_a_file_and_its_second_order_model(capsys, tmp_path):
     mine = tmp_path / "mine.py"
     mine.write_text(

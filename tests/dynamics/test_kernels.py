@@ -105,7 +105,7 @@ def spread(sign):
     fine = ss.subcycle(ss.small_noise_srk(ss.SDE(turned, 2), 0.0025), 4)
     pair = ss.coupled(ss.optimizer(ss.sgd, TANH, 0.01), fine)
     m = ss.simulate(
-        pair, [1.0, 1.2], steps=50, save_every=50, observables={"d": ss.difference(ss.coordinate(0))}, n=500
+        pair, [1.0, 1.2], steps=50, save_every=50, observables={"d": ss.difference(ss.coordinate(0))}, n=100
     )
     return m.variance("d").value[-1] ** 0.5
 
