@@ -23,7 +23,7 @@ _DEEPEST = 12  # nested brackets in one expression
 def javascript_of(program: Program) -> str:
     """An arrow function ``(x, c, t) => [..]`` of the inputs, the lifted constants and the tables.
 
-    >>> from .scalars import Scalars
+    >>> from .tracing.scalars import Scalars
     >>> s = Scalars("ff")
     >>> print(javascript_of(s.program([s.apply("tanh", s.apply("mul", 0, 1))])))
     (x, c, t) => {

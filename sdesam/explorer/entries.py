@@ -25,11 +25,15 @@ _FARTHEST = 20.0  # of starts and boxes
 
 
 def converted(name: str, value: Any) -> Any:
-    """The value of an entry from a document: JSON has one kind of number.  All else the state itself checks."""
-    if name not in RANGES or RANGES[name][2]:
+    """The value of an entry from a document: JSON has one kind of number and no tuples."""
+    if name in ("start", "box"):
+        return points_of(name, value)
+    if name == "parameters":
+        return {key: number_of(key, v) for key, v in value.items()}
+    if name not in RANGES:
         return value
-    require_in_range(name, value)  # here, where it is what was written
-    return number_of(name, value)
+    require_in_range(name, value)
+    return value if RANGES[name][2] else number_of(name, value)
 
 
 def parsed(name: str, text: str) -> Any:

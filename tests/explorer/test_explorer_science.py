@@ -65,7 +65,7 @@ def kernel_of(family, method, name, values):
     f = family.landscape(**{k: values[k] for k in family.parameters})
     g = ss.GaussianOracle(f, values["sigma"], dim=2)
     if "/" not in name:
-        return ss.optimizer(lambda g, x, z: method.update(g, x, z, rho=values["rho"]), g, values["eta"])
+        return ss.optimizer(lambda g, x, z: method.row.update(g, x, z, rho=values["rho"]), g, values["eta"])
     _, model, scheme = name.split("/")
     return SCHEMES[scheme](method.models[model](g, eta=values["eta"], rho=values["rho"]), values["h"])
 
@@ -158,7 +158,7 @@ def test_functions_of_a_point_are_torchs(science):
         "curvature": torch.linalg.eigvalsh(ss.hessian(f)(x)).tolist(),
     }
     for name, method in METHODS.items():
-        expected[f"{name}/ascent"] = ascent_point(method.update, g, x, z, values["rho"]).tolist()
+        expected[f"{name}/ascent"] = ascent_point(method.row.update, g, x, z, values["rho"]).tolist()
     calls = [(n, p, x.tolist() + (z.tolist() if "/" in n else [])) for n in expected]
     found = node(CALL, {"science": science.javascript(), "calls": calls})
     for row, wanted in zip(found, expected.values(), strict=True):
