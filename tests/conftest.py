@@ -1,4 +1,4 @@
-"""Shapes and types are checked at run time in the tests, but for those marked ``monte_carlo``: their time goes into the
+"""Shapes and types are checked at run time in the tests, but for those marked ``untyped``: their time goes into the
 same few functions, which others check.  One torch thread a worker; hypothesis derandomised; one worker has the browser.
 
 Not checked are the engine's modules that write code symbol by symbol: they hold no tensor of the user's, and their
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def _typed(request):
     """The run-time checks are off where a test is marked so."""
-    jaxtyping.config.update("jaxtyping_disable", request.node.get_closest_marker("monte_carlo") is not None)
+    jaxtyping.config.update("jaxtyping_disable", request.node.get_closest_marker("untyped") is not None)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
 

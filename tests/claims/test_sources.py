@@ -233,6 +233,7 @@ for name in sys.argv[1:]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks one process a script")
+@pytest.mark.slow
 def test_whatever_python_loads_for_a_script_is_in_its_closure():
     command = [sys.executable, "-c", LOADED, *map(str, SCRIPTS)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"MPLBACKEND": "agg"})

@@ -199,6 +199,7 @@ def test_interruption_is_130(capsys, monkeypatch):
     assert call(capsys, *BASE, "--steps", "2")[0] == 130
 
 
+@pytest.mark.untyped
 def test_weak_order_answers_and_can_be_expected(capsys):
     base = ("weak-order", "--landscape", "quadratic", "--method", "usam", "--sigma", "0.5",
             "--estimator", "closed_form",
@@ -228,6 +229,7 @@ def test_weak_order_refuses_a_printed_form_that_does_not_exist(capsys, tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.untyped
 def test_weak_order_by_quadrature_for_a_file_and_its_second_order_model(capsys, tmp_path):
     mine = tmp_path / "mine.py"
     mine.write_text(

@@ -41,6 +41,7 @@ def call(capsys, *arguments):
     return code, captured.out, captured.err
 
 
+@pytest.mark.untyped
 def test_a_module_of_the_users_starts_at_its_own_parameters(capsys, file, tmp_path):
     arguments = ["--landscape", f"{file}:network", "--method", "usam", "--rho", "0.05", "0.2", "--sigma", "0.1", *SHORT]
     code, out, err = call(capsys, *arguments, "--json", "-o", str(tmp_path / "v.pdf"))
@@ -58,6 +59,7 @@ def test_a_module_of_the_users_starts_at_its_own_parameters(capsys, file, tmp_pa
 
 @pytest.mark.parametrize("extra", [["--batch-size", "1"], ["--batch-size", "4", "--batches", "20"],
                                    ["--batch-size", "5", "--batches", "20"]])  # fmt: skip
+@pytest.mark.untyped
 def test_minibatches_of_a_module(capsys, file, extra):
     code, out, err = call(capsys, "--landscape", f"{file}:network", "--method", "sam", *SHORT, *extra)
     assert code == 0, err
@@ -72,6 +74,7 @@ def test_an_update_of_the_users(capsys, file):
     assert "drift only" in out
 
 
+@pytest.mark.untyped
 def test_divergence_is_shown_with_its_limit(capsys, file):
     arguments = ["--landscape", f"{file}:steep", "--x0", "1.0", "--method", "usam", "--sigma", "0.1", "--eta", "0.01"]
     code, out, err = call(

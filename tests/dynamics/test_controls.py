@@ -74,6 +74,7 @@ def test_controls_keep_the_mean_and_cut_the_variance():
         assert float(a.stderr) ** 2 > 100 * float(b.stderr) ** 2
 
 
+@pytest.mark.untyped
 def test_minibatch_errors_cover_an_enumeration():
     """All 6⁴ paths of four steps give E phi of the chain; the SDE's side covers a plain simulation of its scheme."""
     optimizer, sde = sam(1 / 4)
@@ -119,6 +120,7 @@ def test_weak_order_takes_controls_where_no_noise_can_be_shared(monkeypatch):
     assert asked == [64]
 
 
+@pytest.mark.untyped
 def test_antithetic_pairs_keep_the_mean_and_cut_the_variance():
     g = ss.GaussianOracle(ss.TanhNetwork(), 0.3)
     opt = ss.optimizer(ss.sgd, g, 1 / 16)

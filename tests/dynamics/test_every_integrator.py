@@ -13,6 +13,8 @@ import torch
 import sdesam as ss
 from sdesam.theory.exact.affine_noise import kernel_moments, sde_moments
 
+pytestmark = pytest.mark.untyped
+
 T = torch.float64
 H, STEPS, N = 1 / 16, 4, 1024
 STOCHASTIC = {"euler_maruyama": ss.euler_maruyama, "small_noise_srk": ss.small_noise_srk}

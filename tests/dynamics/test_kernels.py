@@ -110,6 +110,7 @@ def spread(sign):
     return m.variance("d").value[-1] ** 0.5
 
 
+@pytest.mark.untyped
 def test_the_sign_of_the_map_couples_and_the_other_anticouples():
     right, wrong = spread(1.0), spread(-1.0)
     assert right < 1e-3

@@ -51,6 +51,7 @@ def apart(a, b):
 
 
 @pytest.mark.parametrize("name", LANDSCAPES)
+@pytest.mark.untyped
 def test_fused_equals_eager_on(name):
     """Every landscape x method, 8 steps: only rounding differs, 1e-12."""
     f = LANDSCAPES[name]
@@ -93,7 +94,11 @@ KERNELS = {
 }
 
 
-@pytest.mark.parametrize("name", KERNELS)
+DEAR = ("antithetic triple", "nested")  # they compile for long
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in DEAR)) for n in KERNELS])
+@pytest.mark.untyped
 def test_sdes_couplings_and_minibatches_too(name):
     kernel, watched = KERNELS[name]
     assert apart(*both(kernel, observables=watched, n=300, save_every=5)) < 1e-12
@@ -118,6 +123,7 @@ def test_a_linearised_kernel_runs_as_far_as_it_is_prepared():
         run(steps=21)
 
 
+@pytest.mark.untyped
 def test_a_linearised_kernel_keeps_its_clock_across_windows(monkeypatch):
     kernel, watched = KERNELS["linearised x4"]
     run = partial(ss.simulate, kernel, X, steps=20, observables=watched, n=300, engine="fused")

@@ -54,6 +54,7 @@ def test_general_forms_equal_the_modified_equation_to_first_order(update, model,
 
 
 @pytest.mark.parametrize(("update", "model", "g"), PAIRS, ids=IDS)
+@pytest.mark.untyped
 def test_a_flipped_rho_is_seen(update, model, g):
     """Negative control: with rho -> −rho both differences only halve."""
     coarse, fine = distances(update, model, g, flipped)
@@ -160,6 +161,7 @@ def frozen_usam(g, x, z, *, rho):
 
 
 @pytest.mark.parametrize(("B", "sheet"), [(1, 0.451), (2, 0.459)])
+@pytest.mark.untyped
 def test_a_frozen_gaussian_draw_loses_half_an_order(B, sheet):
     g = ss.MinibatchOracle(QUADRATICS, B)
     surrogate, errors = ss.gaussian_surrogate(g), {"frozen": [], "re-evaluated": []}
@@ -283,6 +285,7 @@ ANISOTROPIC = [SKEW, ss.GaussianOracle(TANH, L23)]
 
 
 @pytest.mark.parametrize("model", [mc23.sam_sde, mc23.sam_factored_sde])
+@pytest.mark.untyped
 def test_anisotropic_sam_equals_the_modified_equation_to_first_order(model):
     coarse, fine = distances(ss.sam, model, SKEW)
     assert np.all((coarse / fine > 3.5) & (coarse / fine < 4.5))
@@ -298,6 +301,7 @@ def test_anisotropic_sam_with_more_normals_than_dimensions():
     torch.testing.assert_close(law(wide), law(mc23.sam_sde(square, eta=0.1, rho=0.3)), rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.untyped
 def test_anisotropic_sam_covariance_is_complete_on_quadratics():
     f = ss.Quadratic(torch.tensor([[1.0, 0.6], [0.6, -0.5]], dtype=T))
     g = ss.GaussianOracle(f, SKEW.sigma)

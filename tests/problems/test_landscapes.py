@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 from cases import FINITE_SUM, LANDSCAPES, MODULE, half_square, module, points
-from sdesam.engine.tracing.named import named_function
 
 import sdesam as ss
+from sdesam.engine.tracing.named import named_function
 from sdesam.problems.landscapes import require_landscape
 
 T = torch.float64

@@ -87,6 +87,7 @@ def test_serial_threads_and_processes_give_the_same_bytes(tmp_path, expected):
     assert table(tmp_path / "own") == expected
 
 
+@pytest.mark.slow
 def test_dask_gives_the_same_bytes(tmp_path, expected):
     pytest.importorskip("distributed")
     code = RUN.format(tests=str(TESTS), n=N)
@@ -257,6 +258,7 @@ def kill_and_resume(tmp_path, kills, seed, n=MANY):
     assert 0 < before < 6 * n // 1024
 
 
+@pytest.mark.slow
 def test_killed_and_resumed(tmp_path):
     kill_and_resume(tmp_path, kills=3, seed=0)
 

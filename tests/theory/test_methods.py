@@ -58,6 +58,7 @@ def half(tmp_path):
     return f"{tmp_path / 'mine.py'}:half_usam"
 
 
+@pytest.mark.untyped
 def test_a_method_with_its_sde_is_one_file(half, capsys):
     """At the command line its own SDE stands beside it, of order 1 where USAM's at the same rho is not."""
     asked = ["weak-order", "--landscape", "log-cosh", "--method", half, "--sigma", "0.5", "--estimator", "quadrature",

@@ -62,6 +62,8 @@ def test_oracle_values_in_one_dimension(update, model, k, chain, sde):
     assert abs(found.sde.value[-1] - sde) < 2e-9
 
 
+@pytest.mark.untyped
+@pytest.mark.slow
 def test_oracle_values_in_two_dimensions():
     """Tanh network, sigma = 0.3, from (1, 1.2).  The sheet's 2-d accuracy is 1e-6; its SDE value of SAM is 9e-6 off:
     Platen's scheme, another discretisation, confirms ours (next test)."""
@@ -128,6 +130,7 @@ def test_models_share_the_optimizer_and_a_wrong_one_is_seen():
     assert abs(found["sgd"]["x"].error.value[-1]) > 10 * abs(found["own"]["x"].error.value[-1])
 
 
+@pytest.mark.untyped
 def test_second_order_models_are_of_order_two():
     """weak_order fact sheet, section 1.7: SAM on log cosh at fixed rho = 0.3; and SGD's is that of Li, Tai and E."""
     G = partial(ss.sam, rho=0.3)

@@ -185,6 +185,7 @@ def at(sde, x, dw):
     return drift, diffusion(dw)
 
 
+@pytest.mark.untyped
 def test_minibatch_errors_cover_control_variates():
     g, phi = ss.MinibatchOracle(SIX, 1), {"f": SIX}
     G = partial(ss.sam, rho=0.3)

@@ -84,6 +84,7 @@ def test_a_drift_without_rho_has_a_half_order_constant():
     assert half == pytest.approx(error / eta**0.5, rel=0.1)
 
 
+@pytest.mark.untyped
 def test_e1_decides_what_the_share_cannot():
     """A drift wrong at O(eta) only is of order 1; e1 of the right drift rejects it."""
 
@@ -111,17 +112,20 @@ def pairs(update, model, g=LINE):
 
 
 @pytest.mark.parametrize("update", [ss.sgd, ss.usam, ss.sam])
+@pytest.mark.untyped
 def test_scaled_fluctuations(update):
     run = partial(ss.fluctuation_order, etas=ETAS, x0=[1.2], horizon=1.0)
     assert run(pairs(update, own(update))).conclusion == "order 1"
     assert run(pairs(update, ode(update))).conclusion == "does not converge"
 
 
+@pytest.mark.untyped
 def test_scaled_fluctuations_see_a_missing_rho_term():
     found = ss.fluctuation_order(pairs(ss.usam, usam_without_rho_in_its_noise), ETAS, x0=[1.2], horizon=1.0)
     assert found.conclusion == "order 1/2", found.reason
 
 
+@pytest.mark.untyped
 def test_scaled_fluctuations_in_closed_form_and_by_monte_carlo():
     H = torch.diag(torch.tensor([1.0, -1.0, 0.5], dtype=T))
     g = ss.GaussianOracle(ss.Quadratic(H), 0.5)
@@ -136,6 +140,8 @@ def test_scaled_fluctuations_in_closed_form_and_by_monte_carlo():
     assert np.all(np.abs(noisy.value - exact.value) < 5 * noisy.stderr + 1e-9)
 
 
+@pytest.mark.untyped
+@pytest.mark.slow
 def test_corrected_drifts():
     """Order 3/2 with rho, 2 without; a missing diffusion shows as order 1."""
     run = partial(ss.weak_order, g=LINE, x0=[1.2], horizon=1.0, observables=X, estimator="quadrature", rho_scale=1.0)
@@ -148,6 +154,7 @@ def test_corrected_drifts():
     assert run(ss.sgd, etas=etas, sde=right, powers=second_powers_of(0.0))["x"].conclusion == "order 2"
 
 
+@pytest.mark.untyped
 def test_refused_cells_are_named():
     """DNSAM close to a critical point has no moments: its cells are refused, and no order is made of them."""
     found = ss.weak_order(

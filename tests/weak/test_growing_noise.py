@@ -15,6 +15,8 @@ from sdesam.weak.by_grid.backward import grid_about, transition
 from sdesam.weak.by_grid.estimator import by_quadrature, models_by_quadrature
 from sdesam.weak.by_grid.growth import Stretch, stretch_for, unstretched
 
+pytestmark = pytest.mark.untyped
+
 T = torch.float64
 A = 0.2
 SLOWER = [(0.05, 1 / 32), (0.5, 1 / 8), (0.5, 1 / 16), (0.5, 1 / 32), (0.9, 1 / 8)]

@@ -19,6 +19,7 @@ def without_rho(g, eta, rho):
     return mc23.sgd_sde(g, eta=eta)
 
 
+@pytest.mark.untyped
 def test_closed_form_orders_of_right_and_wrong_models():
     run = partial(
         ss.weak_order, g=QUADRATIC, etas=[2.0**-k for k in range(5, 11)], rho_scale=1.0, x0=[1.0, 1.0], horizon=1.0,
@@ -35,6 +36,7 @@ def test_closed_form_orders_of_right_and_wrong_models():
     assert fixed["x"].conclusion == "does not converge"
 
 
+@pytest.mark.untyped
 def test_oracle_values_of_the_sheet():
     """log cosh, eta = 2^-3: E x of chain and SDE from a deterministic computation, section 4 of the sheet."""
     orders = ss.weak_order(
@@ -46,6 +48,7 @@ def test_oracle_values_of_the_sheet():
     assert abs(x.sde.value[-1] - 0.445945674) < 4 * x.sde.stderr[-1]
 
 
+@pytest.mark.untyped
 def test_heavy_tails_do_not_decide():
     g = ss.GaussianOracle(ss.LogCosh(1), 0.5)
     with np.errstate(all="ignore"):

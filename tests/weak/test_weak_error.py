@@ -70,6 +70,7 @@ def test_coupled_monte_carlo_covers_the_closed_form(method):
         assert low < high < top
 
 
+@pytest.mark.untyped
 def test_intervals_cover_over_groups_of_replicates():
     """400 groups of 256 replicates of one run, E x of SGD (whose scheme is exact in the mean): 380 ± 13 at 95 %."""
     g, optimizer, sde, x0 = pair("P1", "sgd", 0.25)
@@ -102,6 +103,7 @@ def test_coupling_pays():
     assert independent / float(e.error[-1].stderr) ** 2 > 20
 
 
+@pytest.mark.untyped
 def test_a_wrong_model_shows_another_error():
     g, optimizer, _, x0 = pair("P1", "usam", 0.125)
     wrong = mc23.sgd_sde(g, eta=0.125)
