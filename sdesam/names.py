@@ -64,8 +64,11 @@ LANDSCAPES = (*EXPLORED, "wen-valley", "autoencoder", "iris", "breast-cancer", "
 
 MOVED = {  # modules that were public under another name
     "candidates": "weak.models",
+    "catalogue": "problems.catalogue",
     "cells": "sweeps.cells",
     "datasets": "problems.datasets",
+    "ensembles": "engine.ensembles",
+    "explorer.switched": "dynamics.switched",
     "grids": "sweeps.grids",
     "interop": "dynamics",
     "interop.torchsde": "dynamics.torchsde_bridge",

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from multiprocessing import get_context, parent_process
-from multiprocessing.context import BaseContext
 from typing import Any
 
 from .files import StoreFailed
@@ -42,15 +41,6 @@ def cores() -> int:
     return min(61, len(ours(0)) if ours else os.cpu_count() or 1)
 
 
-def _context() -> BaseContext:
-    """How a worker begins: on Linux forked from a server that has imported what computes, elsewhere anew."""
-    if sys.platform != "linux":
-        return get_context("spawn")
-    server = get_context("forkserver")
-    server.set_forkserver_preload(["sdesam.sweeps.cells"])
-    return server
-
-
 class Pool:
     """The user's executor, or a pool of our own that is replaced when a worker dies."""
 
@@ -60,7 +50,7 @@ class Pool:
         self._executor = executor or self._new()
 
     def _new(self) -> Executor:
-        return ProcessPoolExecutor(self.width, mp_context=_context(), initializer=follow_the_driver)
+        return ProcessPoolExecutor(self.width, mp_context=get_context("spawn"), initializer=follow_the_driver)
 
     def submit(self, fn: Callable[..., Any], *arguments: Any) -> Future:
         """Submit, or return the failure as a future."""

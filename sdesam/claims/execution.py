@@ -66,7 +66,10 @@ def find_experiments(start: Path) -> Path:
 
 def load(path: Path) -> ModuleType:
     """Import a script by its path, as a member of its folder: it may import its siblings."""
-    name = f"{_folder_of(path)}.{path.stem}"
+    folder = _folder_of(path)
+    for held in [name for name in sys.modules if name.startswith(f"{folder}.")]:
+        del sys.modules[held]  # a sibling may have been edited since
+    name = f"{folder}.{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file.")

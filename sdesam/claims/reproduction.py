@@ -65,7 +65,11 @@ class Repository:
     def scripts(self, ids: Iterable[str] = ()) -> dict[str, Path]:
         """Scripts by ID (the file's stem), all or those named."""
         found = (self.root / "experiments").glob("*/*.py")
-        every = {p.stem: p for p in sorted(found, key=lambda p: p.stem) if not p.stem.startswith("_")}
+        every: dict[str, Path] = {}
+        for path in sorted((p for p in found if not p.stem.startswith("_")), key=lambda p: p.stem):
+            if path.stem in every:
+                raise ValueError(f"experiments need names of their own: {every[path.stem]} and {path} have one.")
+            every[path.stem] = path
         wanted = list(ids) or list(every)
         for name in wanted:
             if name not in every:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ..names import MODULE_OF
+from ..names import MODULE_OF, MOVED
 from .normal_form import normal_form, parsed, reached
 
 __all__ = ["Hashes", "around", "closure", "hashes"]
@@ -157,6 +157,10 @@ def _files_of(names: tuple[str, ...], files: Mapping[str, bytes]) -> Iterator[st
     """The files behind a dotted name: its module, and the ``__init__`` of every package on the way."""
     if names and names[0] in MODULE_OF:
         names = (*MODULE_OF[names[0]].split("."), *names[1:])
+    for depth in (2, 1):
+        if (new := MOVED.get(".".join(names[:depth]))) and len(names) >= depth:
+            names = (*new.split("."), *names[depth:])
+            break
     for depth in range(1, len(names) + 1):
         stem = "/".join(names[:depth])
         yield from (name for name in (f"{stem}.py", f"{stem}/__init__.py") if name in files)

@@ -169,7 +169,7 @@ def validate(
 ) -> None:
     """Compare an optimizer with its own SDE, its drift alone and the SDE of SGD: which differences are beyond noise?
 
-    Under Gaussian noise (--sigma) the optimizer and the models share one Brownian path.
+    Under Gaussian noise (--sigma) the optimizer and those models that act on its normals share one Brownian path.
 
     Parameters
     ----------

@@ -62,6 +62,10 @@ def about_ten(count: int) -> list[int]:
     return [round(i * (count - 1) / _ROWS) for i in range(_ROWS + 1)]
 
 
+def _lines(text: str) -> str:
+    return escape(text).replace("\n", "<br>")
+
+
 def html_table(caption: str, columns: Mapping[str, Iterable]) -> str:
     """A table for a notebook, from its columns by name; texts are escaped.
 
@@ -69,7 +73,7 @@ def html_table(caption: str, columns: Mapping[str, Iterable]) -> str:
     '<table><caption>a &lt; b</caption><tr><th>|x|</th></tr><tr><td>0.123457</td></tr><tr><td>&amp;</td></tr></table>'
     """
     rows = [_row(columns, "th"), *(_row(row, "td") for row in zip(*columns.values(), strict=True))]
-    return f"<table><caption>{escape(caption)}</caption>{''.join(rows)}</table>"
+    return f"<table><caption>{_lines(caption)}</caption>{''.join(rows)}</table>"
 
 
 def _row(cells: Iterable, tag: str) -> str:

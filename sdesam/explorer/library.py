@@ -125,7 +125,7 @@ def _family(landscape: str | Callable[..., Any]) -> Family:
 
 def _method(update: str | Callable[..., Any]) -> ShownMethod:
     if not isinstance(update, str):
-        known = next((m for m in METHODS.values() if m.row.update is update), None)
+        known = next((m for m in METHODS.values() if update in (m.row, m.row.update)), None)
         code = getattr(update, "__name__", "update")
         return known or method_of(update, own_name(update, METHODS, "update"), code, "")
     if ".py:" in update:

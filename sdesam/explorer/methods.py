@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
@@ -82,8 +82,8 @@ def method_of(update: Callable[..., Tensor], name: str, code: str, source: str |
     except TypeError as error:
         what = f"update {name} must be called as {name}(g, x, z, rho=rho)"
         raise ValueError(f"{what}, got {name}{inspect.signature(field)}: {error}.") from error
-    sde = update.sde if isinstance(update, Method) else None
-    return _shown(Method(name, field, sde, title=name), code, source)
+    row = replace(update, name=name, title=update.title or name) if isinstance(update, Method) else None
+    return _shown(row or Method(name, field, title=name), code, source)
 
 
 METHODS: Mapping[str, ShownMethod] = MappingProxyType(

@@ -30,8 +30,8 @@ def fingerprint(reference: str) -> str:
     """What a name or ``file.py:function`` stands for, as 16 digits: all constants, or, after "files:", all files.
 
     Two results belong together only where these agree, so it is part of a cell.  The files are the user's own that an
-    import brings in (``user_files``); what they read besides, ``Touchstone`` sees.  Raises ``ValueError`` for a name
-    that is no landscape, or a file that cannot be loaded.
+    import brings in (``user_code.files``); what they read besides, ``Touchstone`` sees.  Raises ``ValueError`` for a
+    name that is no landscape, or a file that cannot be loaded.
     """
     if ".py:" not in reference:
         return _fingerprint_of_name(reference)

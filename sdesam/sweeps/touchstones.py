@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..dynamics.kernels import unwrap
 from ..engine.streams import Streams
 from ..problems.calculus import grad
 from ..problems.fingerprints import FILES
 from ..setting import ALGORITHM, Setting
+from ..theory.method import Method
 from ..user_code.failures import guarded
 
 __all__ = ["Touchstone", "touchstone_of"]
@@ -107,11 +109,14 @@ def _values(cell: Setting, own: list[str], points: Tensor) -> dict[str, Tensor]:
         found |= {"f": f(points.clone()), "gradient": grad(f)(points.clone())}
     if "method" in own:
         sigma = 0.0 if cell.batch_size else _SIGMA
-        kernel = Setting(
+        setting = Setting(
             cell.landscape, cell.method, eta=1.0, rho=_RHO, sigma=sigma, batch_size=cell.batch_size, x0=cell.x0,
             device=cell.device, dtype=cell.dtype,
-        ).kernel(ALGORITHM)  # fmt: skip
+        )  # fmt: skip
+        kernel = setting.kernel(ALGORITHM)
         z = kernel.noise.draw(Streams(seed=0, first=0, count=len(points)).bits, points.dtype)
         z = tuple(part.to(points.device) for part in z) if isinstance(z, tuple) else z.to(points.device)
+        if isinstance(unwrap(setting.update())[0], Method):  # its SDE is the user's own too
+            found["drift"] = setting.model().coefficients(points.clone())[0]
         found["G"] = points - kernel.position(kernel.step(kernel.init(points.clone()), z))
     return found

@@ -15,6 +15,7 @@ from ..dynamics.kernels import unwrap
 from ..dynamics.updates import usam
 from ..problems.calculus import hessian, hvp
 from ..problems.landscapes import Landscape
+from .method import Method
 
 __all__ = ["Stability", "largest_curvature", "stability"]
 
@@ -69,10 +70,15 @@ class Stability:
         return f"λ = {self.curvature:.4g} at x0, {formula} = {self.factor:.3g}{beyond or ' < 2'}"
 
 
+def _inner(update: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    field = unwrap(update)[0]
+    return field.update if isinstance(field, Method) else field
+
+
 def stability(
     update: Callable[..., Tensor], f: Landscape, x: Float[Tensor, " d"], *, eta: float, rho: float
 ) -> Stability:
     """Linear stability of an update at x; of a field of your own as if it were SGD."""
     eta = require_positive("eta", eta, "it is the learning rate")
     rho = require_nonnegative("rho", rho, "it is the ascent radius")
-    return Stability(largest_curvature(f, x), eta, rho if unwrap(update)[0] is usam else 0.0)
+    return Stability(largest_curvature(f, x), eta, rho if _inner(update) is usam else 0.0)

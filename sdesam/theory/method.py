@@ -24,7 +24,8 @@ class Method:
     ----------
     name : at the command line, in addresses and in keys
     update : the field
-    sde : (g, *, eta, rho) -> the SDE that a paper gives it; None for its modified equation
+    sde : (g, *, eta, rho) -> the SDE that a paper gives it; None for its modified equation.  With a keyword nodes, a
+        rule over the noise, it may be made of sampled minibatches too
     as_printed : the SDE as the paper prints it, where a printed form is kept
     title, colour : in figures and on the screen
     formulas : the family of closed forms that describes it near critical points, "sgd", "usam", "sam" or ""

@@ -51,10 +51,12 @@ def model_of(update: Callable[..., Tensor], g: Oracle, eta: Scalar, *, nodes: tu
     row = row_of(update)
     if row is None or row.sde is None:
         return modified_equation(update, g, eta, nodes=nodes)
-    bound = unwrap(update)[1]
-    if "rho" not in bound and inspect.signature(row.update).parameters["rho"].default is inspect.Parameter.empty:
-        name = getattr(row.update, "__name__", row.name)
+    field, bound = unwrap(update)
+    if "rho" not in bound and row.formulas != "sgd":
+        name = getattr(field, "__name__", row.name)
         raise ValueError(f"update {name} needs rho: pass functools.partial({name}, rho=...).")
+    if nodes is not None and "nodes" not in inspect.signature(row.sde).parameters:
+        raise ValueError(f"the SDE of method {row.name} takes no nodes: it cannot be made of sampled minibatches.")
     rule = {} if nodes is None else {"nodes": nodes}
     return row.sde(g, eta=eta, rho=bound.get("rho", 0.0), **rule)
 

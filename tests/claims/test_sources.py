@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sdesam.claims.execution import recorded_hashes
+from sdesam.claims.execution import load, recorded_hashes
 from sdesam.claims.normal_form import normal_form, parsed
 from sdesam.claims.reproduction import Repository
 from sdesam.claims.sources import Hashes, closure, hashes
@@ -47,6 +47,8 @@ def test_the_closure_of_imports(script, reached):
 def test_public_names_lead_to_their_modules():
     assert closure(b"import sdesam as ss\nss.grad(f)") == ["problems/__init__.py", "problems/calculus.py"]
     assert "theory/__init__.py" in closure(b"import sdesam as ss\nss.weak_order")
+    for old, new in (("datasets", "problems.datasets"), ("theory.linear", "theory.exact.linear")):
+        assert closure(f"from sdesam.{old} import a".encode()) == closure(f"from sdesam.{new} import a".encode()) != []
 
 
 SCRIPT = '''
@@ -238,3 +240,23 @@ def test_whatever_python_loads_for_a_script_is_in_its_closure():
     command = [sys.executable, "-c", LOADED, *map(str, SCRIPTS)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"MPLBACKEND": "agg"})
     assert done.stdout.replace(" names.py", "").splitlines() == [str(path) for path in SCRIPTS]  # it only maps names
+
+
+def test_a_script_and_its_siblings_are_those_of_the_moment(tmp_path):
+    """A sibling that was edited in the process that loaded it is loaded anew, as its hash says."""
+    folder = tmp_path / "experiments" / "paper"
+    folder.mkdir(parents=True)
+    (folder / "one.py").write_text("from .helper import A\ndef run(c, recall): return A\n")
+    found = []
+    for value in (1, 2):
+        (folder / "helper.py").write_text(f"A = {value}  #{'x' * value}\n")
+        found.append((load(folder / "one.py").run(None, None), hashes(folder / "one.py").numbers))
+    assert [value for value, _ in found] == [1, 2] and found[0][1] != found[1][1]
+
+
+def test_two_experiments_of_one_name_are_refused(tmp_path):
+    for paper in "ab":
+        (tmp_path / "experiments" / paper).mkdir(parents=True)
+        (tmp_path / "experiments" / paper / "F1.py").write_text("")
+    with pytest.raises(ValueError, match="experiments need names of their own: "):
+        Repository(tmp_path).scripts()

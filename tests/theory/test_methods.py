@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,8 +13,12 @@ from sdesam import names
 from sdesam.explorer.library import library_of
 from sdesam.explorer.methods import METHODS as SHOWN
 from sdesam.plotting import COLOURS
+from sdesam.sweeps.cells import Ensemble
+from sdesam.sweeps.touchstones import touchstone_of
 from sdesam.theory import model_of
 from sdesam.theory import monzio_compagnoni2023 as mc23
+from sdesam.theory.linear_stability import stability
+from sdesam.theory.method import Method
 from sdesam.theory.methods import METHODS, find_method, row_of
 
 HALF = """
@@ -76,3 +81,35 @@ def test_a_method_with_its_sde_is_in_the_explorer(half):
     assert (shown.order, list(shown.models), shown.source) == (0, ["theory"], half)
     science = library.science("saddle", name)
     assert f"{name}/theory/srk" in science.lists
+
+
+def test_a_row_is_told_from_its_update_nowhere():
+    """Where something is known of an update, it is known of its row; what a row lacks is said in a sentence."""
+    f, x = ss.Quadratic([[3.0, 0.0], [0.0, 1.0]]), torch.ones(2, dtype=torch.float64)
+    usam = METHODS["usam"]
+    assert str(stability(usam, f, x, eta=0.1, rho=0.5)) == str(stability(ss.usam, f, x, eta=0.1, rho=0.5))
+    g = ss.GaussianOracle(f, sigma=0.3)
+    with pytest.raises(ValueError, match="update usam needs rho"):
+        model_of(usam, g, 0.05)
+    with pytest.raises(ValueError, match="update always-half needs rho"):
+        model_of(Method("always-half", partial(ss.usam, rho=0.5), mc23.usam_sde), g, 0.05)
+    bare = Method("bare", ss.usam, lambda g, *, eta, rho: mc23.usam_sde(g, eta=eta, rho=rho))
+    with pytest.raises(ValueError, match="the SDE of method bare takes no nodes"):
+        model_of(partial(bare, rho=0.1), g, 0.05, nodes=g.noise.sampled(4, 0))
+
+
+def test_the_explorer_keeps_what_a_row_says():
+    row = Method("own", ss.usam, mc23.usam_sde, title="Our own", formulas="usam", noiseless="usam")
+    shown = library_of(None, row)[0].methods["own"]
+    assert (shown.row.title, shown.row.formulas, shown.noiseless) == ("Our own", "usam", "usam")
+    assert library_of(None, METHODS["sam"])[2] == "sam"
+
+
+def test_a_touchstone_sees_the_sde_of_a_row(half):
+    def drift(factor):
+        mine = Path(half.rpartition(":")[0])
+        mine.write_text(HALF.replace("rho=rho / 2, nodes", f"rho={factor} * rho, nodes"))
+        stone = touchstone_of(Ensemble("log-cosh", half, eta=0.1, rho=0.1, sigma=0.2, steps=10, side="SDE"))
+        return stone.values["drift"]
+
+    assert abs(drift(0.5) - drift(0.25)).max() > 1e-4
