@@ -103,7 +103,7 @@ def _closure(
             continue
         found.add(name)
         if name in leaves:
-            looks |= {n for n in files if n.startswith("theory/") and n.endswith("methods.py")}
+            looks |= {n for n in files if n.startswith("theory/") and n.endswith(("method.py", "methods.py"))}
             continue
         waiting += [n for names in _said_by(name, files)[1] for n in _files_of(names, files)]
     return sorted(found | looks)
