@@ -114,7 +114,8 @@ def test_too_heavy_draws_fewer_and_offers_fewer(tab):
         "() => { sdesam.work = 60; sdesam.frames = 60; for (let i = 0; i < 3; i++) { sdesam.work = 60; sdesam.measure(60); } }"
     )
     assert tab.ask("sdesam.most") == 1500 and any("1,500 of 2000" in t for t in tab.banners())
-    tab.ask("() => { sdesam.frames = 60; for (let i = 0; i < 3; i++) { sdesam.work = 60; sdesam.measure(60); } }")
+    tab.ask("() => { sdesam.frames = 60; for (let i = 0; i < 9; i++) { sdesam.work = 60; sdesam.measure(60); } }")
+    assert sum("This is heavy" in t for t in tab.banners()) == 1  # a slow machine is told once, not every few seconds
     tab.page.get_by_role("button", name="Use 1,000 particles").click()
     assert tab.state()["n"] == 1000
 

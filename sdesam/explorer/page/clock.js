@@ -100,7 +100,10 @@ export class Clock extends Pictures {
     if (this.most > 1500) {
       this.most = 1500;
       this.note(`A frame takes ${Math.round(this.work)} ms: 1,500 of ${this.state.n} particles are drawn, all are simulated.`);
-    } else if (this.state.n > 1000) this.note(`This is heavy (${Math.round(this.work)} ms a frame).`, "note", ["Use 1,000 particles", () => this.set({ n: 1000 })]);
+    } else if (this.state.n > 1000 && this.toldHeavy !== this.state.n) {
+      this.toldHeavy = this.state.n; // once for a number of particles, however often the run begins anew
+      this.note(`This is heavy (${Math.round(this.work)} ms a frame).`, "note", ["Use 1,000 particles", () => this.set({ n: 1000 })]);
+    }
   }
 
   tell() {
