@@ -13,11 +13,11 @@ from ..dynamics.kernels import Kernel
 from .llvm.compilation import Fused
 from .llvm.native import cache_folder, host_features, machine_fuses, machine_name
 from .purity import Impure
-from .tracing.listed import listing_of
+from .tracing.listed import TRACES, listing_of
 from .tracing.listings import Listing
 from .tracing.trace import NotTraceable
 
-__all__ = ["LIMIT", "description", "fused_or_reason", "short_run"]
+__all__ = ["LIMIT", "description", "fused_or_reason", "listing_or_reason", "short_run"]
 
 LIMIT = 12_000  # operations: longer lists compile for seconds and run no faster than torch's matrix products
 COMPILING = 0.5  # seconds to trace and compile: 0.07 to 0.5 for d = 2, once 0.7 more in a process
@@ -37,13 +37,15 @@ def short_run(kernel: Kernel, *, n: int, steps: int, looks: int) -> str:
     return f"the run is too short to compile for: about {seconds:.2g} s eagerly, against {COMPILING:g} s to compile"
 
 
-def fused_or_reason(
+def listing_or_reason(
     kernel: Kernel,
     x0: Tensor,
     observables: Mapping[str, Callable[[Tensor], Tensor]],
     internals: Mapping[str, Callable[[Any], Tensor]],
-) -> Fused | str:
-    """The compiled kernel with what is watched, or why there is none.
+) -> Listing | str:
+    """The lists of a kernel with what is watched, or why the fused engine does not take them.
+
+    It depends on the functions and the start only, not on the machine.
 
     Parameters
     ----------
@@ -68,8 +70,19 @@ def fused_or_reason(
             f"the list of {kernel.name} with its observables has {model.length} operations, more than {LIMIT}: it "
             "would compile for long, and torch's matrix products are as fast"
         )
+    return model
+
+
+def fused_or_reason(
+    kernel: Kernel,
+    x0: Tensor,
+    observables: Mapping[str, Callable[[Tensor], Tensor]],
+    internals: Mapping[str, Callable[[Any], Tensor]],
+) -> Fused | str:
+    """The compiled kernel with what is watched, or why there is none; see ``listing_or_reason``."""
+    found = listing_or_reason(kernel, x0, observables, internals)
     try:
-        return Fused.of(model, x0.dtype)
+        return found if isinstance(found, str) else Fused.of(found, x0.dtype)
     except NotTraceable as error:
         return str(error)
 
@@ -89,4 +102,5 @@ def description() -> dict[str, str]:
         "ARM": "the same code compiles for it; it was run under an emulator only",
         "threads": str(torch.get_num_threads()),
         "compiled kernels": str(cache_folder()),
+        "traced kernels": f"{len(TRACES)} kept in this process, {TRACES.hits} times used again, {TRACES.misses} traced",
     }

@@ -150,6 +150,10 @@ class _Watch(TorchDispatchMode):
     ``turn`` = (k, other): the k-th such value is answered by ``other`` of it.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled by torch here; it would import its compiler for a second or two
+
     def __init__(self, arguments: tuple, turn: tuple[int, Callable[[Any], Any]] | None = None) -> None:
         super().__init__()
         self.arguments, self.turn = arguments, turn
@@ -192,6 +196,10 @@ class _Watch(TorchDispatchMode):
 
 class Margins(TorchDispatchMode):
     """How far numbers are from what they are compared with: a boolean shows mixed rows only where it tips over."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled by torch here; it would import its compiler for a second or two
 
     def __init__(self, rows: int) -> None:
         super().__init__()

@@ -22,15 +22,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Memo"]
+__all__ = ["PACKAGES", "Memo", "Nameless", "Recent", "assigned_names", "cell_value", "looked_up_names", "unwrapped"]
 
 _PLAIN = (str, bytes, torch.dtype, torch.device, type, ModuleType, BuiltinFunctionType)
 _LONGEST = 1000  # entries of a list that are looked into
-_PACKAGES = (__name__.partition(".")[0], "torch", "numpy", "scipy")  # functions of these read no global of the user's
+PACKAGES = (__name__.partition(".")[0], "torch", "numpy", "scipy")  # functions of these read no global of the user's
 Value = TypeVar("Value")
 
 
-class _Nameless(Exception):
+class Nameless(Exception):
     """An object that can neither be looked into nor referred to weakly."""
 
 
@@ -76,26 +76,25 @@ class _Walk:
         return tuple((name, self.key(v, name in changing)) for name, v in held.items())
 
     def _function(self, value: FunctionType) -> Any:
-        known = (value.__module__ or "").partition(".")[0] in _PACKAGES
-        value = inspect.unwrap(value) if known else value  # what checks its types adds nothing
+        known, value = _is_known(value), unwrapped(value)
         code = value.__code__
-        held = dict(zip(code.co_freevars, map(_held, value.__closure__ or ()), strict=True))
+        held = dict(zip(code.co_freevars, map(cell_value, value.__closure__ or ()), strict=True))
         if not known:
-            held |= {name: value.__globals__[name] for name in _names(code) if name in value.__globals__}
+            held |= {name: value.__globals__[name] for name in looked_up_names(code) if name in value.__globals__}
             held |= {"(defaults)": value.__defaults__, "(keywords)": value.__kwdefaults__}
-        return code, *self._named(held, _assigned(code))
+        return code, *self._named(held, assigned_names(code))
 
     def _itself(self, value: Any) -> Any:
         try:
             self.alive.append(ref(value))
         except TypeError:
             if type(value).__module__ != "builtins" or type(value).__hash__ is None:
-                raise _Nameless from None
+                raise Nameless from None
             return type(value), value  # a range, a slot's descriptor
         if isinstance(value, torch.nn.Module):
             hooks = tuple(self.key(list(m._forward_hooks.values()), True) for m in value.modules())
             return type(value), id(value), tuple(m.training for m in value.modules()), hooks
-        if type(value).__module__.partition(".")[0] in _PACKAGES:
+        if type(value).__module__.partition(".")[0] in PACKAGES:
             return type(value), id(value)
         held = getattr(value, "__dict__", {})
         return type(value), id(value), *self._named(held, held)
@@ -110,24 +109,34 @@ def _signs(value: Any) -> Any:
     return bool((value > 0).any()), bool((value < 0).any()), bool((value == 0).any())
 
 
-def _held(cell: Any) -> Any:
+def _is_known(value: FunctionType) -> bool:
+    return (value.__module__ or "").partition(".")[0] in PACKAGES
+
+
+def unwrapped(value: FunctionType) -> FunctionType:
+    """A function of the packages without what checks its types, which adds nothing; the user's as they are."""
+    return inspect.unwrap(value) if _is_known(value) else value
+
+
+def cell_value(cell: Any) -> Any:
+    """What a closure's cell holds, None where it is not filled yet."""
     try:
         return cell.cell_contents
-    except ValueError:  # not filled yet
+    except ValueError:
         return None
 
 
 @functools.lru_cache(maxsize=1024)
-def _assigned(code: CodeType) -> frozenset[str]:
+def assigned_names(code: CodeType) -> frozenset[str]:
     """Names of an outer function, or of the module, that the code assigns to."""
     stores = ("STORE_DEREF", "STORE_GLOBAL")
     return frozenset(i.argval for i in dis.get_instructions(code) if i.opname in stores)
 
 
 @functools.lru_cache(maxsize=1024)
-def _names(code: CodeType) -> tuple[str, ...]:
+def looked_up_names(code: CodeType) -> tuple[str, ...]:
     """Names that the code looks up, also inside of its own functions."""
-    inner = [name for c in code.co_consts if isinstance(c, CodeType) for name in _names(c)]
+    inner = [name for c in code.co_consts if isinstance(c, CodeType) for name in looked_up_names(c)]
     return tuple(dict.fromkeys((*code.co_names, *inner)))
 
 
@@ -136,35 +145,66 @@ def _key_of(value: Any) -> tuple[Any, tuple[ref, ...]]:
     return walk.key(value), tuple(walk.alive)
 
 
-class Memo:
-    """What was found for a structure, of the latest ``most`` of them; objects in a key are not kept alive."""
+class Recent:
+    """What was found for a key, of the latest ``most`` keys; objects that a key knows by who they are must be alive."""
 
     def __init__(self, most: int) -> None:
-        self._most, self._lock = most, Lock()
+        self.most, self._lock = most, Lock()
         self._found: OrderedDict[Any, tuple[tuple[ref, ...], Any]] = OrderedDict()
+        self.hits = self.misses = 0
 
-    def once(self, value: Any, make: Callable[[], Value]) -> Value:
-        """``make()``, or what it gave for a value of this structure; what raises is not remembered."""
-        try:
-            key, _ = _key_of(value)
-        except _Nameless:
-            return make()
+    def find(self, key: Any) -> Any | None:
+        """What was kept, or None."""
         with self._lock:
             alive, found = self._found.get(key, ((), None))
-            if key in self._found and all(r() is not None for r in alive):
-                self._found.move_to_end(key)
-                return found
-        found = make()
-        after, alive = _key_of(value)  # a counter may have left 0
+            if found is None or any(r() is None for r in alive):
+                self.misses += 1
+                return None
+            self.hits += 1
+            self._found.move_to_end(key)
+            return found
+
+    def keep(self, key: Any, alive: tuple[ref, ...], found: Any) -> None:
+        """Keep what is not None."""
         with self._lock:
-            for known in dict.fromkeys((key, after)):
-                self._found[known] = alive, found
-                self._found.move_to_end(known)
-            while len(self._found) > self._most:
+            self._found[key] = alive, found
+            self._found.move_to_end(key)
+            while len(self._found) > self.most:
                 self._found.popitem(last=False)
-        return found
 
     def clear(self) -> None:
         """Forget all."""
         with self._lock:
             self._found.clear()
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+class Memo:
+    """What was found for a structure, of the latest ``most`` of them; objects in a key are not kept alive."""
+
+    def __init__(self, most: int) -> None:
+        self._recent = Recent(most)
+
+    def once(self, value: Any, make: Callable[[], Value]) -> Value:
+        """``make()``, or what it gave for a value of this structure; what raises is not remembered."""
+        try:
+            key, _ = _key_of(value)
+        except Nameless:
+            return make()
+        kept = self._recent.find(key)
+        if kept is not None:
+            return kept[0]
+        found = make()
+        after, alive = _key_of(value)  # a counter may have left 0
+        for known in dict.fromkeys((key, after)):
+            self._recent.keep(known, alive, (found,))
+        return found
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._recent.clear()
+
+    def __len__(self) -> int:
+        return len(self._recent)

@@ -297,7 +297,15 @@ def test_an_inside_that_is_no_boolean_is_refused():
 
 
 def test_the_description_names_engines_and_code():
-    assert {"engines", "code", "bits", "ARM", "threads", "compiled kernels"} == choice.description().keys()
+    assert {
+        "engines",
+        "code",
+        "bits",
+        "ARM",
+        "threads",
+        "compiled kernels",
+        "traced kernels",
+    } == choice.description().keys()
     assert native.machine_name() in choice.description()["code"]
 
 

@@ -379,7 +379,7 @@ def test_the_memo_keeps_no_object_alive_and_is_bounded():
     gc.collect()
     assert gone() is None
     assert [memo.once(k, lambda k=k: k) for k in (*range(5), 0)] == [0, 1, 2, 3, 4, 0]
-    assert len(memo._found) == 3
+    assert len(memo) == 3
 
 
 # ----------------------------------------------------------------- no graph, no crash

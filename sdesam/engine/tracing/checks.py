@@ -15,6 +15,7 @@ list's running error bound in the precision of the run is added, and a far point
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,11 +33,11 @@ _FAR = {torch.float64: 1e-6, torch.float32: 1e-3}  # of the largest number at a 
 _NEAR = 4  # at which they are compared; a trace is made at another
 _FACTORS = (-1.0, 0.0, 10.0, 100.0)  # of a start, for the far points
 _DRAWS = (1.0, 10.0, -10.0, -1.0)  # of a Gaussian draw there
-_OPERATIONS: dict[str, Callable[..., Tensor]] = {
-    "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "neg": torch.neg, "abs": torch.abs,
-    "sqrt": torch.sqrt, "exp": torch.exp, "expm1": torch.expm1, "log": torch.log, "log1p": torch.log1p,
-    "tanh": torch.tanh, "sin": torch.sin, "cos": torch.cos, "and": torch.logical_and,
-    "or": torch.logical_or, "not": torch.logical_not, "where": torch.where, **COMPARISONS,
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "abs": np.abs,
+    "sqrt": np.sqrt, "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p,
+    "tanh": np.tanh, "sin": np.sin, "cos": np.cos, "and": np.logical_and,
+    "or": np.logical_or, "not": np.logical_not, "where": np.where, **COMPARISONS,
 }  # fmt: skip
 
 
@@ -77,15 +78,16 @@ def compare_with(
     given, wanted, old = (
         [_wide(c) for t in tensors for c in _columns(t, points)] for tensors in (inputs, expected, before)
     )
-    found = [_wide(a).double() for a in evaluate(program, given)]
-    rows = torch.stack([c.double() for c in (*given, *wanted)])
-    pairs = list(zip(found, wanted, old or [torch.zeros(points)] * len(wanted), strict=True))
-    bad = torch.stack([_apart(a, b.double(), x.double(), rows, dtype) for a, b, x in pairs])
-    if bad.any():
-        bad &= _beyond_rounding(program, given, pairs, dtype)
-    for (a, b, _), apart in zip(pairs, bad, strict=True):
-        if bool(apart.any()):
-            i = int(apart.nonzero()[0])
+    rows = np.array([*given, *wanted], float)
+    with np.errstate(all="ignore"):
+        found = np.array([np.broadcast_to(a, points) for a in _values(program, given)], float)
+        changes = np.array(wanted, float), np.array(old or np.zeros((len(wanted), points)), float)
+        bad = np.array([_apart(a, b, x, rows, dtype) for a, b, x in zip(found, *changes, strict=True)])
+        if bad.any():
+            bad &= _beyond_rounding(program, given, np.abs(found - changes[0]), dtype)
+    for a, b, apart in zip(found, changes[0], bad, strict=True):
+        if apart.any():
+            i = int(np.flatnonzero(apart)[0])
             raise NotTraceable(
                 f"the trace of {what} gives {float(a[i]):.9g} where the eager one gives {float(b[i]):.9g}: a number "
                 "was probably taken out of a tensor (x.tolist(), torch.tensor([x[0], 1.0])), computed with fewer "
@@ -93,57 +95,61 @@ def compare_with(
             )
 
 
-def _beyond_rounding(program: Program, given: Sequence[Tensor], pairs: Sequence, dtype: torch.dtype) -> Tensor:
+def _beyond_rounding(
+    program: Program, given: Sequence[np.ndarray], apart: np.ndarray, dtype: torch.dtype
+) -> np.ndarray:
     """Where values differ by more than twice the list's rounding bound; at far points without a bound they do not."""
     kind = np.dtype(str(dtype).removeprefix("torch."))
-    bounds = evaluate_rounded(program, [Rounded.of(c.numpy()) for c in given], kind)
-    points = len(pairs[0][0])
-    e = torch.stack([torch.from_numpy(np.broadcast_to(r.e, points).copy()) for r in bounds])
-    far = torch.arange(points) >= _NEAR
-    apart = torch.stack([(a - b.double()).abs() for a, b, _ in pairs])
-    return ~(apart <= 2 * e) & ~(far & e.isinf()) | (~far & e.isinf())
+    bounds = evaluate_rounded(program, [Rounded.of(c) for c in given], kind)
+    e = np.array([np.broadcast_to(r.e, apart.shape[1]) for r in bounds])
+    far = np.arange(apart.shape[1]) >= _NEAR
+    return ~(apart <= 2 * e) & ~(far & np.isinf(e)) | (~far & np.isinf(e))
 
 
-def _apart(a: Tensor, b: Tensor, x: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+def _apart(a: np.ndarray, b: np.ndarray, x: np.ndarray, rows: np.ndarray, dtype: torch.dtype) -> np.ndarray:
     """At which points a is not b; x is what b was before."""
     change = (b - x)[:_NEAR]
-    change = change[change.isfinite()]
+    change = change[np.isfinite(change)]
     spread = float(change.max() - change.min()) if len(change) else 0.0
-    allowed = PRECISIONS[dtype] * spread + _ROUNDINGS * torch.finfo(dtype).eps * (b.abs() + x.abs())
-    far = torch.arange(len(b)) >= _NEAR
-    allowed = torch.where(far, _FAR[dtype] * (rows.abs().amax(0) + spread), allowed)
-    same = (a == b) | (a.isnan() & b.isnan()) | ((a - b).abs() <= allowed)
-    return ~same & ~(far & ~rows.isfinite().all(0))
+    allowed = PRECISIONS[dtype] * spread + _ROUNDINGS * torch.finfo(dtype).eps * (np.abs(b) + np.abs(x))
+    far = np.arange(len(b)) >= _NEAR
+    allowed = np.where(far, _FAR[dtype] * (np.abs(rows).max(0) + spread), allowed)
+    same = (a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= allowed)
+    return ~same & ~(far & ~np.isfinite(rows).all(0))
 
 
-def _wide(t: Tensor) -> Tensor:
-    return t.double() if t.is_floating_point() else t
+def _wide(t: Tensor) -> np.ndarray:
+    return (t.double() if t.is_floating_point() else t).numpy()
 
 
 def _columns(t: Tensor, points: int) -> Tensor:
-    return t.reshape(points, t.numel() // points).T
+    return t.detach().reshape(points, t.numel() // points).T
 
 
 def evaluate(program: Program, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Outputs, each (n,), of a list on inputs, each (n,), by torch: what the other printers are tested against.
+    """Outputs, each (n,), of a list on inputs, each (n,), by numpy: what the printers are tested against.
 
     Float inputs are of one dtype.
     """
-    like = next((i for i in inputs if i.is_floating_point()), torch.empty(1, dtype=torch.float64))
-    constants = torch.tensor(program.constants, dtype=like.dtype, device=like.device)
-    tables = [torch.tensor(t, dtype=like.dtype, device=like.device) for t in program.tables]
-    values: list[Tensor] = []
-    for (op, args), kind in zip(program.nodes, program.kinds, strict=True):
+    n = max((len(i) for i in inputs), default=1)
+    with np.errstate(all="ignore"):
+        found = _values(program, [i.detach().numpy() for i in inputs])
+    return [torch.from_numpy(np.broadcast_to(a, n).copy()) for a in found]
+
+
+def _values(program: Program, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    kind = next((i.dtype for i in inputs if i.dtype.kind == "f"), np.dtype(float))
+    constants, tables = np.array(program.constants, kind), [np.array(t, kind) for t in program.tables]
+    values: list[Any] = []
+    for op, args in program.nodes:
         if op == "input":
             values.append(inputs[args[0]])
         elif op == "literal":
-            dtype = torch.bool if kind == "b" else like.dtype
-            values.append(torch.tensor(args[0], dtype=dtype, device=like.device))
+            values.append(np.bool_(args[0]) if isinstance(args[0], bool) else kind.type(args[0]))
         elif op == "constant":
             values.append(constants[args[0]])
         elif op == "table":
             values.append(tables[args[1]][values[args[0]]])
         else:
             values.append(_OPERATIONS[op](*(values[a] for a in args)))
-    n = max((len(i) for i in inputs), default=1)
-    return [values[o].expand(n) for o in program.outputs]
+    return [values[o] for o in program.outputs]

@@ -19,7 +19,11 @@ _INDEXED = {"gather": 2, "index_select": 2, "index": 1, "index_put": 1, "scatter
 
 
 class Unknown(Exception):
-    """An operation without a rule."""
+    """An operation without a rule; ``inputs`` are those whose values it asks for."""
+
+    def __init__(self, message: str, inputs: frozenset[int] = frozenset()) -> None:
+        super().__init__(message)
+        self.inputs = inputs
 
 
 class Forbidden(Unknown):

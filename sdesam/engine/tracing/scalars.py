@@ -53,6 +53,18 @@ class Scalars:
         """The number a node is known to be, or None."""
         return self._values.get(node)
 
+    def inputs_of(self, nodes: Sequence[int]) -> frozenset[int]:
+        """The inputs that nodes depend on."""
+        found, waiting, seen = set(), list(nodes), set()
+        while waiting:
+            i = waiting.pop()
+            if i not in seen:
+                seen.add(i)
+                op, args = self._nodes[i]
+                found |= {args[0]} if op == "input" else set()
+                waiting += arguments_of(self._nodes[i])
+        return frozenset(found)
+
     def constant(self, value: float | int) -> int:
         """A number or a truth value."""
         value = value if isinstance(value, bool) else float(value) + 0.0  # one zero

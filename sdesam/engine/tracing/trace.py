@@ -30,7 +30,12 @@ _PACKAGE = str(Path(__file__).resolve().parents[2])
 
 
 class NotTraceable(ValueError):
-    """A kernel or an observable that the fused engine cannot take; the message says why."""
+    """A kernel or an observable that the fused engine cannot take; the message says why.
+
+    ``asked`` are the places of parameters whose values Python asked for, and of no others.
+    """
+
+    asked: frozenset[int] = frozenset()
 
 
 class ImpureTrace(NotTraceable, Impure):
@@ -41,7 +46,11 @@ class ImpureTrace(NotTraceable, Impure):
 
 
 def trace(
-    function: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], what: str, most: int = 10**9
+    function: Callable[..., Sequence[Tensor]],
+    examples: Sequence[Tensor],
+    what: str,
+    most: int = 10**9,
+    parameters: int = 0,
 ) -> Program:
     """The list of a function of tensors of one replicate, whose inputs and outputs are their numbers, flattened.
 
@@ -50,6 +59,7 @@ def trace(
     examples : one tensor for each argument; floats become numbers, bool truth values, int64 indices of tables
     what : for messages, e.g. "step of sam"
     most : numbers that the list may have, constants included
+    parameters : how many of the last examples are the same for all replicates
 
     Raises
     ------
@@ -74,7 +84,16 @@ def trace(
         notes = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
         message = f"{what} does not trace: {kind}{(str(error).splitlines() or ['?'])[0]} {line}"
         refusal = ImpureTrace if isinstance(error, Forbidden) else NotTraceable
-        raise refusal(message.rstrip() + notes) from error
+        refused = refusal(message.rstrip() + notes)
+        refused.asked = _parameters_of(error, sum(e.numel() for e in examples), parameters)
+        raise refused from error
+
+
+def _parameters_of(error: Exception, inputs: int, parameters: int) -> frozenset[int]:
+    """Of an error that asks for values of inputs: which parameters, where it asks for nothing else."""
+    asked = getattr(error, "inputs", frozenset())
+    first = inputs - parameters
+    return frozenset(i - first for i in asked) if asked and min(asked) >= first else frozenset()
 
 
 # ----------------------------------------------------------------- the user's line

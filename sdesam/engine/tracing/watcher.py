@@ -53,12 +53,17 @@ class Guard(TorchFunctionMode):
         if name in _LEAVING or (mixed and isinstance(args[0], (list, tuple))):
             with torch._C.DisableTorchFunction():
                 if self._watcher.depends(args):
-                    raise Unknown(f"{name} takes numbers out of a tensor, which has others for every replicate")
+                    message = f"{name} takes numbers out of a tensor, which has others for every replicate"
+                    raise Unknown(message, self._watcher.inputs_of(args))
         return func(*args, **(kwargs or {}))
 
 
 class Watcher(TorchDispatchMode):
     """Writes the list while a function runs."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled by torch here; it would import its compiler for a second or two
 
     def __init__(self, inputs: Sequence[Tensor], most: int) -> None:
         super().__init__()
@@ -79,6 +84,12 @@ class Watcher(TorchDispatchMode):
         """Whether there is a tensor inside that depends on the inputs, under torch.func's wrappers too."""
         return has_symbol(mapped(lambda t: self.operations.symbol(_bare(t)), value, Tensor))
 
+    def inputs_of(self, value: Any) -> frozenset[int]:
+        """The inputs that the tensors inside depend on."""
+        found: list[int] = []
+        mapped(lambda t: found.extend(self.operations.ids(_bare(t)).reshape(-1).tolist()), value, Tensor)
+        return self.scalars.inputs_of(found)
+
     def _dispatch(self, func: Any, args: tuple, kwargs: dict) -> Any:
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise Forbidden(f"{func} draws random numbers; a step's only randomness is its argument z")
@@ -98,7 +109,8 @@ class Watcher(TorchDispatchMode):
         """The operation's result, with the node numbers of its tensors recorded."""
         name = func.overloadpacket.__name__
         if name == "_local_scalar_dense":
-            raise Unknown("Python asks for the value of a tensor, which is another one for every replicate")
+            message = "Python asks for the value of a tensor, which is another one for every replicate"
+            raise Unknown(message, self.inputs_of(args))
         if name in SHAPED:
             return func(*args, **kwargs)
         if name == "as_strided":  # by memory

@@ -1,0 +1,323 @@
+"""What was traced serves every number of its structure: no trace for a new eta, and never an old answer."""
+
+import gc
+import types
+import weakref
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+import sdesam as ss
+from sdesam.engine.parameters import Parameters
+from sdesam.engine.tracing import listed
+from sdesam.engine.tracing.listed import TRACES
+from sdesam.theory import monzio_compagnoni2023 as mc23
+
+pytestmark = pytest.mark.untyped  # a parameter is a tensor while its list is made
+
+X0 = [0.3, -0.2]
+SCALE = 1.0
+helper = types.ModuleType("helper")
+helper.__file__ = __file__
+helper.SCALE = 1.0
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    TRACES.clear()
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """Names of what is traced, a trace being two of each function."""
+    found = []
+    old = listed.trace
+
+    def trace(function, examples, what, *more):
+        found.append(what)
+        return old(function, examples, what, *more)
+
+    monkeypatch.setattr(listed, "trace", trace)
+    return found
+
+
+def run(kernel, x0=X0, observables=None, steps=3, n=40, **words):
+    asked = observables or {"x": lambda x: x[..., 0], "q": lambda x: (x * x).sum(-1)}
+    found = ss.simulate(kernel, x0, steps=steps, observables=asked, n=n, engine="fused", **words)
+    return np.concatenate([np.asarray(found.estimate(name).value) for name in found.names])
+
+
+def sam(eta=0.1, rho=0.1, sigma=0.2, f=None, update=ss.sam):
+    return ss.optimizer(partial(update, rho=rho), ss.GaussianOracle(f or ss.Saddle(), sigma=sigma, dim=2), eta=eta)
+
+
+def sam_sde(eta=0.1, rho=0.1, sigma=0.2, make=mc23.sam_sde):
+    sde = make(ss.GaussianOracle(ss.TanhNetwork(), sigma=sigma), eta=eta, rho=rho)
+    return ss.subcycle(ss.small_noise_srk(sde, eta / 4), 4)
+
+
+def pair(eta=0.1, rho=0.1, sigma=0.2):
+    return ss.coupled(sam(eta, rho, sigma, ss.TanhNetwork()), sam_sde(eta, rho, sigma))
+
+
+KERNELS = {
+    "sam": sam, "usam": partial(sam, update=ss.usam), "dnsam": partial(sam, update=ss.dnsam), "SAM's SDE": sam_sde,
+    "USAM's SDE": partial(sam_sde, make=mc23.usam_sde), "DNSAM's SDE": partial(sam_sde, make=mc23.dnsam_sde),
+    "quadratic": lambda **w: sam(f=ss.Quadratic([[2.0, 0.5], [0.5, 1.0]]), **w),
+}  # fmt: skip
+OTHERS = [{}, {"eta": 0.05}, {"rho": 0.3}, {"sigma": 0.5}, {"eta": 1.0, "rho": 2.0, "sigma": 0.5}]
+
+
+# ----------------------------------------------------------------- new numbers
+@pytest.mark.parametrize("name", KERNELS)
+def test_new_numbers_cost_no_trace_and_give_what_a_fresh_trace_gives(name, traced):
+    make = KERNELS[name]
+    kept = [run(make(**words)) for words in OTHERS]
+    first = len(traced)
+    assert first <= 2 * 2 * (1 + ("SAM" in name))  # twice the step and what is watched, once more where one is closed
+    run(make(eta=0.07), x0=[0.1, 0.4], n=3000, seed=5)
+    assert len(traced) == first
+    for words, before in zip(reversed(OTHERS), reversed(kept), strict=True):
+        TRACES.clear()
+        np.testing.assert_array_equal(run(make(**words)), before)  # bit for bit, whatever was traced first
+
+
+def test_a_coupled_pair_is_traced_once(traced):
+    seen = {"x": ss.difference(lambda x: x[..., 0])}
+    found, counts = [], []
+    for eta in (0.1, 0.05, 0.025):
+        found.append(tuple(run(pair(eta=eta), observables=seen)))
+        counts.append(len(traced))
+    assert len(set(found)) == 3 and len(set(counts)) == 1
+
+
+def test_the_eager_engine_agrees_at_every_number():
+    for words in OTHERS:
+        fused, eager = (
+            ss.simulate(sam_sde(**words), X0, steps=3, observables={"x": lambda x: x[..., 0]}, n=40, engine=engine)
+            for engine in ("fused", "eager")
+        )
+        np.testing.assert_allclose(fused.estimate("x").value, eager.estimate("x").value, rtol=1e-11)
+
+
+def test_float32_has_lists_of_its_own(traced):
+    wide, narrow = (run(sam(sigma=1e-9), x0=torch.tensor(X0, dtype=t)) for t in (torch.float64, torch.float32))
+    assert len(traced) == 8
+    np.testing.assert_allclose(narrow, wide, rtol=1e-5)
+    assert (narrow != wide).any()
+
+
+# ----------------------------------------------------------------- values that Python asks for
+def branching(g, x, z, *, rho):
+    return g(x, z) if rho > 0.5 else -g(x, z)
+
+
+def rooted(g, x, z, *, rho):
+    return g(x, z) * float(np.sqrt(rho))
+
+
+@pytest.mark.parametrize(("update", "ratio"), [(branching, (-1.0, 1.0)), (rooted, (0.25**0.5, 1.0))])
+def test_a_parameter_that_is_asked_for_is_closed_and_the_others_stay_open(update, ratio, traced):
+    def move(rho, eta):
+        flat = ss.Quadratic([[0.0, 0.0], [0.0, 0.0]])
+        return run(sam(eta=eta, rho=rho, f=lambda x: x.sum(-1) + flat(x), update=update, sigma=0.0), n=1, steps=1)[1]
+
+    for k, rho in enumerate((0.25, 1.0)):
+        assert move(rho, 0.1) == pytest.approx(X0[0] - 0.1 * ratio[k], abs=1e-12)
+        count = len(traced)
+        assert move(rho, 0.2) == pytest.approx(X0[0] - 0.2 * ratio[k], abs=1e-12)
+        assert len(traced) == count
+
+
+# ----------------------------------------------------------------- never an old answer
+def slope(f, **words):
+    """−(x after one step − x)/eta of gradient descent."""
+    kernel = ss.optimizer(ss.sgd, ss.ExactOracle(f), eta=0.1)
+    return (X0[0] - run(kernel, n=1, steps=1, **words)[1]) / 0.1
+
+
+def test_a_closure_whose_number_changes_gives_the_new_answer(traced):
+    def loss(c):
+        return lambda x: c * x.sum(-1)
+
+    assert [round(slope(loss(c)), 9) for c in (1.0, 3.0, -2.0)] == [1, 3, -2]
+    assert len(traced) == 8  # a negative number is another structure
+    a = 1.0
+
+    def own(x):
+        return a * x.sum(-1)
+
+    found = [slope(own)]
+    a = 4.0
+    assert np.round([*found, slope(own)], 9).tolist() == [1, 4]
+
+
+def by_default(c):
+    return lambda x, c=c: c * x.sum(-1)
+
+
+def by_global(c):
+    global SCALE
+    SCALE = c
+    return lambda x: SCALE * x.sum(-1)
+
+
+def by_module(c):
+    helper.SCALE = c
+    return lambda x: helper.SCALE * x.sum(-1)
+
+
+def by_list(c, held=[0.0]):  # noqa: B006
+    held[0] = c
+    return lambda x: held[0] * x.sum(-1)
+
+
+def by_dictionary(c):
+    held = {"c": [c]}
+    return lambda x: held["c"][0] * x.sum(-1)
+
+
+def by_array(c):
+    held = np.array([c, c])
+    return lambda x: (torch.from_numpy(held) * x).sum(-1)
+
+
+class Loss:
+    scale = 1.0
+
+    def __init__(self, c):
+        self.c = c
+
+    def __call__(self, x):
+        return self.c * self.scale * x.sum(-1)
+
+
+def by_class(c):
+    Loss.scale = c
+    return Loss(1.0)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    c: float
+
+    def __call__(self, x):
+        return self.c * x.sum(-1)
+
+
+def by_method(c):
+    return Loss(c).__call__
+
+
+def by_partial(c):
+    return partial(lambda x, c: c * x.sum(-1), c=c)
+
+
+WAYS = [
+    by_default,
+    by_global,
+    by_module,
+    by_list,
+    by_dictionary,
+    by_array,
+    by_class,
+    Loss,
+    Frozen,
+    by_method,
+    by_partial,
+]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_however_a_number_is_held_a_new_one_gives_the_new_answer(way):
+    by_class(1.0)
+    found = [slope(way(c)) for c in (1.0, 3.0, 3.0, 2.0)]
+    assert np.round(found, 9).tolist() == [1, 3, 3, 2]
+    by_class(1.0)
+
+
+def test_a_constant_far_from_the_start_is_seen():
+    """Beyond every point of comparison: only the structure tells."""
+
+    def clipped(at):
+        return lambda x: x.clamp(max=at).sum(-1)
+
+    far = [300.0, 300.0]  # compared at 100 times the start and closer
+    assert [run(ss.optimizer(ss.sgd, ss.ExactOracle(clipped(c)), 0.1), far, n=1, steps=1)[1] for c in (2e5, 100.0)] == [
+        pytest.approx(299.9), pytest.approx(300.0),
+    ]  # fmt: skip
+
+
+def test_weights_that_change_in_place_give_the_new_answer():
+    layer = torch.nn.Linear(2, 1, bias=False).double()
+    with torch.no_grad():
+        layer.weight[:] = 1.0
+    f = lambda x: layer(x)[..., 0]  # noqa: E731
+    found = [slope(f)]
+    with torch.no_grad():
+        layer.weight *= 1 + 2e-12  # far below what a comparison sees
+    found.append(slope(f, x0=X0))
+    with torch.no_grad():
+        layer.weight *= 5
+    found.append(slope(f))
+    assert found[1] != found[0] and np.round(found, 9).tolist() == [1, 1, 5]
+
+
+def test_what_no_structure_shows_is_compared_and_traced_anew(tmp_path, traced):
+    file = tmp_path / "scale"
+
+    def f(x):
+        return float(file.read_text()) * x.sum(-1)
+
+    found, counts = [], []
+    for text in ("1", "3", "3"):
+        file.write_text(text)
+        found.append(slope(f))
+        counts.append(len(traced))
+    assert np.round(found, 9).tolist() == [1, 3, 3]
+    assert counts == [4, 8, 8]
+
+
+def test_a_structure_that_sees_too_little_gives_no_wrong_answer(monkeypatch):
+    """Were all keys the same, every list would still be compared with its function."""
+    monkeypatch.setattr(Parameters, "key", property(lambda self: ("one", len(self.open))))
+    found = [slope(Frozen(c)) for c in (1.0, 3.0)] + [slope(lambda x: 7 * x.sum(-1)), slope(lambda x: 8 * x.sum(-1))]
+    assert np.round(found, 9).tolist() == [1, 3, 7, 8]
+
+
+def test_what_counts_or_draws_is_still_refused():
+    calls = iter(range(1000))
+    with pytest.raises(ValueError, match="changes from call to call|mixes|draws"):
+        run(ss.optimizer(lambda g, x, z: g(x, z) * (1 + next(calls)), ss.ExactOracle(ss.Saddle()), 0.1))
+
+
+# ----------------------------------------------------------------- what is kept
+def test_no_object_is_kept_alive_and_the_memo_is_bounded():
+    @dataclass(frozen=True, eq=False)
+    class Own:
+        c: float
+
+        def __call__(self, x):
+            return self.c * x.sum(-1)
+
+    held = Own(2.0)
+    slope(held)
+    gone = weakref.ref(held)
+    del held
+    gc.collect()
+    assert gone() is None
+    assert 0 < len(TRACES) <= TRACES.most
+
+
+def test_shared_parts_stay_shared_and_a_new_value_is_of_the_same_structure():
+    value = (pair(), {"a": 1})
+    parameters = Parameters.of(value)
+    again = parameters.with_numbers(value, [2 * v for v in parameters.numbers])
+    assert Parameters.of(again).key == parameters.key
+    assert Parameters.of(again).numbers == tuple(2 * v for v in parameters.numbers)
+    one, other = (k.kernels if hasattr(k, "kernels") else k for k in again[0].kernels)
+    assert one.g is not value[0].kernels[0].g and one.g.mean is value[0].kernels[0].g.mean
+    assert value[0] is not again[0] and value[1] is again[1] and other is not None
