@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import App
 
 from ..files import StoreFailed, without_nan
 from .options import X0, Executors, Json, Landscape, Method, Output, Running, Substeps
 from .terminal import Count, Numbers, Usage, computing, deliver, require_writable, say
+
+if TYPE_CHECKING:
+    from ..sweeps.grids import Grid
+    from ..sweeps.sessions import Means
 
 __all__ = ["register"]
 
@@ -151,7 +155,8 @@ def escape(
 
     from ..sweeps.cells import Escape
     from ..sweeps.grids import Grid
-    from ..sweeps.sessions import Means, escape_table, table_text
+    from ..sweeps.lines import EscapeLines, escape_table
+    from ..sweeps.sessions import Means
 
     axes: dict[str, tuple] = {
         "side": tuple(side), "landscape": (landscape,), "method": tuple(method), "eta": tuple(eta), "rho": tuple(rho),
@@ -161,16 +166,28 @@ def escape(
     cells, means = Grid(Escape, axes), Means(executor, None, workers)
     with tempfile.TemporaryDirectory(prefix="sdesam-escape-") as temporary:
         folder = out or Path(temporary)
-        _sweep(cells, n, folder, means, dry_run=dry_run, as_json=run.as_json, quiet=not dry_run)
+        lines = EscapeLines(cells, n, folder, deliver)
+        finished = (lambda cell: None) if run.as_json else lines.finished
+        _sweep(cells, n, folder, means, dry_run=dry_run, as_json=run.as_json, finished=finished)
         if not dry_run:
-            rows = escape_table(cells, n, folder, say=say)
-            deliver(_json_rows(rows) if run.as_json else table_text(rows))
+            rows = escape_table(cells, n, folder, say=say)  # raises where some are missing
+            deliver(_json_rows(rows)) if run.as_json else lines.finished()
 
 
-def _sweep(cells: Any, n: int, out: Path, means: Any, *, dry_run: bool, as_json: bool, quiet: bool = False) -> None:
-    """Run or estimate; complain by exit code."""
+def _sweep(
+    cells: Grid,
+    n: int,
+    out: Path,
+    means: Means,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    finished: Callable[[Any], object] | None = None,
+) -> None:
+    """Run or estimate; complain by exit code.  A sweep without ``finished`` tells of its cells, and what it did."""
     from ..engine.eager import UNIT
     from ..sweeps import sessions
+    from ..sweeps.lines import CellsDone
 
     if n < 1:
         raise Usage(f"n must be >= 1, got {n}: it is the number of replicates.")
@@ -180,8 +197,10 @@ def _sweep(cells: Any, n: int, out: Path, means: Any, *, dry_run: bool, as_json:
         found = sessions.dry_run(cells, n, out, means, say=say)
         deliver(json.dumps(found, indent=1) if as_json else "\n".join(f"{k:<18} {v}" for k, v in found.items()))
         return
-    report = sessions.sweep(cells, n, out, means, shlex.join(["sdesam", *sys.argv[1:]]), say=say)
-    if not quiet:
+    command = shlex.join(["sdesam", *sys.argv[1:]])
+    tell = finished or CellsDone(cells, say).finished
+    report = sessions.sweep(cells, n, out, means, command, say=say, finished=tell)
+    if finished is None:
         deliver(sessions.report_text(report, as_json=as_json))
     if report.interrupted:
         raise KeyboardInterrupt

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import torch
@@ -19,19 +20,26 @@ from ..problems.fingerprints import fingerprint
 from ..problems.observables import customary, observable_named
 from ..setting import MODEL, SIDES, Setting
 from ..user_code.failures import guarded
+from .engines import ENGINES, engine_of
 from .touchstones import Touchstone, touchstone_of
 
-__all__ = ["CELLS", "Ensemble", "Escape", "Row", "cell_of", "rows_of"]
+__all__ = ["CELLS", "Ensemble", "Escape", "Inside", "Row", "cell_of", "rows_of"]
 
+_TYPICAL = 2.0**-4  # of eta, rho and sigma, where a structure is tried
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class _Simulated(Setting):
-    """One side of a setting, and what its names stand for: part of the cell, so that an edited file is another cell."""
+    """One side of a setting with its engine, and what its names stand for: an edited file is another cell.
+
+    ``engine`` is "fused" or "eager"; by default what ``engine_of`` says.  It is a part of the cell, since the engines
+    differ in last bits and a store must not mix them.
+    """
 
     side: str = SIDES[0]
     steps: int = 100
+    engine: str = ""
     landscape_is: str = ""
     method_is: str = ""
 
@@ -44,6 +52,22 @@ class _Simulated(Setting):
             reference = getattr(self, name)
             if not getattr(self, f"{name}_is") and (name == "landscape" or ".py:" in reference):
                 object.__setattr__(self, f"{name}_is", fingerprint(reference))
+
+    def _choose_engine(self) -> None:
+        """The last step of making a cell."""
+        if self.engine not in ("", *ENGINES):
+            raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {self.engine!r}.")
+        set_fields(self, engine=self.engine or engine_of(self))  # pyright: ignore[reportArgumentType]
+
+    @property
+    def watched(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """What is looked at."""
+        raise TypeError(f"{type(self).__name__} does not say what it looks at")
+
+    def typical(self) -> _Simulated:
+        """A cell of the same structure, whose numbers are the same for all of that structure."""
+        numbers = {"eta": _TYPICAL, "rho": _TYPICAL * bool(self.rho), "sigma": _TYPICAL * bool(self.sigma)}
+        return replace(self, seed=0, engine=ENGINES[-1], **numbers)  # pyright: ignore[reportArgumentType]
 
     @property
     def work(self) -> float:
@@ -90,6 +114,17 @@ class Ensemble(_Simulated):
         object.__setattr__(self, "observables", tuple(self.observables))
         for name in self.observables:
             observable_named(name, lambda x: x[..., 0])
+        self._choose_engine()
+
+    @property
+    def watched(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """The observables by name."""
+        f = self.scene.landscape
+        return {name: observable_named(name, f) for name in self.observables} or customary(f, len(self.start()))
+
+    def typical(self) -> Ensemble:
+        """Of a few steps."""
+        return replace(super().typical(), steps=1, saves=1)  # pyright: ignore[reportReturnType]
 
     @property
     def like(self) -> tuple:
@@ -105,15 +140,26 @@ class Ensemble(_Simulated):
     def compute(self, replicates: range) -> Moments:
         """Moments over these replicates; diverged ones are counted in them."""
         self._require_same_names()
-        start, f = self.start(), self.scene.landscape
-        asked = {name: observable_named(name, f) for name in self.observables} or customary(f, len(start))
         with warnings.catch_warnings(), guarded():
             warnings.simplefilter("ignore", DivergenceWarning)
             return simulate(
-                self.kernel(self.side), start, steps=self.steps, observables=asked, n=replicates.stop, seed=self.seed,
-                save_every=self.steps // self.saves, replicates=replicates,
-                engine="eager",  # a chunk does not know the run's n, and a store must not mix engines
+                self.kernel(self.side), self.start(), steps=self.steps, observables=self.watched, n=replicates.stop,
+                seed=self.seed, save_every=self.steps // self.saves, replicates=replicates,
+                engine=self.engine,  # pyright: ignore[reportArgumentType]
             )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Inside:
+    """Whether a point has not left: |x| < exit_at, or |x[axis]| < exit_at."""
+
+    exit_at: float | int
+    axis: int | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """``(..., d) -> (...)`` booleans."""
+        distance = torch.linalg.vector_norm(x, dim=-1) if self.axis is None else x[..., self.axis].abs()
+        return distance < self.exit_at
 
 
 @dataclass(frozen=True)
@@ -129,6 +175,16 @@ class Escape(_Simulated):
         set_fields(self, exit_at=require_positive("exit_at", self.exit_at, "it is the distance of the exit"))
         if self.axis is not None:
             set_fields(self, axis=require_count("axis", self.axis, least=0, why="it is a coordinate's index"))
+        self._choose_engine()
+
+    @property
+    def watched(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """Whether a point has not left."""
+        return {"inside": Inside(self.exit_at, self.axis)}
+
+    def typical(self) -> Escape:
+        """Of a few steps."""
+        return replace(super().typical(), steps=1, exit_at=1.0)  # pyright: ignore[reportReturnType]
 
     @property
     def like(self) -> tuple:
@@ -144,17 +200,12 @@ class Escape(_Simulated):
     def compute(self, replicates: range) -> ExitTimes:
         """Exit times over these replicates."""
         self.check()
-        start = self.start()
         with guarded():
             return first_exit(
-                self.kernel(self.side), start, self.inside, max_steps=self.steps, n=replicates.stop, seed=self.seed,
-                replicates=replicates, engine="eager",
+                self.kernel(self.side), self.start(), self.watched["inside"], max_steps=self.steps, n=replicates.stop,
+                seed=self.seed, replicates=replicates,
+                engine=self.engine,  # pyright: ignore[reportArgumentType]
             )  # fmt: skip
-
-    def inside(self, x: Tensor) -> Tensor:
-        """Whether a point has not left."""
-        distance = torch.linalg.vector_norm(x, dim=-1) if self.axis is None else x[..., self.axis].abs()
-        return distance < self.exit_at
 
 
 CELLS = {kind.__name__: kind for kind in (Ensemble, Escape)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,8 @@ class Plan:
         self.cells = cells
         self.units = -(-n // UNIT)
         self._pace: dict[str, float] = {}  # of the cell being cut: others may cost a hundred times as much
+        self._paces: dict[tuple, float] = {}  # like -> the least seconds per work seen: a first chunk also compiles
+        self._to_do: dict[str, int] = {}  # canonical text -> missing units
         self._current = ""
         self.is_whole = of == 1
         total = len(cells) * self.units
@@ -60,6 +63,8 @@ class Plan:
         low, high = (min(max(edge - c * self.units, 0), self.units) for edge in (self._low, self._high))
         for first, stop in gaps(low, high, index.get(key_of(canonical(cell)), ())):
             self._holes.append((c, first, stop))
+            text = canonical(cell)
+            self._to_do[text] = self._to_do.get(text, 0) + stop - first
             work = (stop - first) * UNIT * cell.work
             self.missing += stop - first
             self.work += work
@@ -81,10 +86,25 @@ class Plan:
         seconds = self._pace.get(text)
         return 1 if seconds is None else int(min(max(_TARGET / seconds, 1), _MOST_UNITS))
 
-    def measured(self, chunk: Chunk, seconds: float) -> None:
-        """Learn the seconds per unit of a cell that has more to do."""
+    def measured(self, chunk: Chunk, seconds: float) -> bool:
+        """Learn from a finished chunk; returns whether it was the last one of its cell."""
+        per_unit = max(seconds / chunk.count, 1e-9)
         if chunk.text == self._current:
-            self._pace = {chunk.text: max(seconds / chunk.count, 1e-9)}
+            self._pace = {chunk.text: per_unit}
+        like, work = chunk.cell.like, UNIT * chunk.cell.work
+        self._paces[like] = min(per_unit / work, self._paces.get(like, math.inf))
+        cell, left = self.work_by_kind[like]
+        self.work_by_kind[like] = cell, left - chunk.count * work
+        self._to_do[chunk.text] -= chunk.count
+        return self._to_do[chunk.text] == 0
+
+    @property
+    def seconds_left(self) -> float:
+        """Of one worker, for all that is missing; kinds of cells without a pace yet take the mean of the others."""
+        if not self._paces:
+            return math.inf
+        usual = sum(self._paces.values()) / len(self._paces)
+        return sum(max(left, 0.0) * self._paces.get(like, usual) for like, (_, left) in self.work_by_kind.items())
 
 
 def gaps(low: int, high: int, nodes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:

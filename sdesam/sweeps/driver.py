@@ -16,14 +16,15 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..engine.progress import reporting
-from ..processes import Pool, interruptible
+from ..engine.progress import Advance, reporting
+from ..processes import Pool, Serial, interruptible
 from .chunks import Chunk, Plan, gaps
 from .store import Cell, Store, Touchstone, canonical, key_of
 
 __all__ = ["SweepReport", "carry_out", "run_sweep"]
 
 _TRIES = 3
+_ALONE = 5.0  # seconds: what starting processes costs, each of which imports torch and traces anew
 
 
 @dataclass
@@ -55,16 +56,19 @@ def run_sweep(
     workers: int | None = None,
     shard: tuple[int, int] = (0, 1),
     progress: bool = False,
+    finished: Callable[[Any], object] | None = None,
 ) -> SweepReport:
     """Compute what the store misses of n replicates (rounded up to whole units of 1,024) of every cell.
 
     Parameters
     ----------
     cells : frozen dataclasses (see ``store.Cell``); a lazy sequence is indexed, not copied
-    executor : any ``concurrent.futures.Executor``; by default one process a core, spawned, one torch thread each.
+    executor : any ``concurrent.futures.Executor``; by default this process as long as less than five seconds are left
+        of it, then one process a core, spawned, one torch thread each.
         A script that uses the default must guard its main code with ``if __name__ == "__main__"``
     workers : processes of the default executor, or the executor's width where it does not tell
     shard : (i, of): compute the i-th of equal shares only; the shares meet in one store
+    finished : told of each cell when the last chunk of its share is saved
 
     Returns
     -------
@@ -83,7 +87,8 @@ def run_sweep(
             f"cells of {type(cells[0]).__name__} must be defined in a file that a new process can import: put them "
             "into a module, or pass executor=Serial()."
         )
-    return carry_out(Plan(cells, store.index(), n=n, shard=shard), store, executor, workers=workers, progress=progress)
+    plan = Plan(cells, store.index(), n=n, shard=shard)
+    return carry_out(plan, store, executor, workers=workers, progress=progress, finished=finished)
 
 
 def _importable(cell: Cell) -> bool:
@@ -91,7 +96,13 @@ def _importable(cell: Cell) -> bool:
 
 
 def carry_out(
-    plan: Plan, store: Store, executor: Executor | None, *, workers: int | None, progress: bool
+    plan: Plan,
+    store: Store,
+    executor: Executor | None,
+    *,
+    workers: int | None,
+    progress: bool,
+    finished: Callable[[Any], object] | None = None,
 ) -> SweepReport:
     """Compute a plan's missing chunks; see ``run_sweep``."""
     cells = plan.cells
@@ -99,7 +110,8 @@ def carry_out(
     if plan.missing:
         pool = Pool(executor, workers)
         with pool, interruptible() as stop, reporting(progress, math.ceil(plan.work), "sweep") as advance:
-            _Drive(plan, store, pool, stop, advance, report).through()
+            drive = _Drive(plan, store, pool, stop, advance, report, finished or (lambda cell: None))
+            drive.through(alone=executor is None and workers is None)
             report.interrupted = stop.is_set()
     whole = plan.is_whole and not (report.failed or report.interrupted)
     report.complete = len(cells) if whole else _complete(cells, store, plan.units)
@@ -119,18 +131,31 @@ class _Drive:
     store: Store
     pool: Pool
     stop: threading.Event
-    advance: Callable[[int], None]
+    advance: Advance
     report: SweepReport
+    finished: Callable[[Any], object]
 
-    def through(self) -> None:
+    def through(self, *, alone: bool) -> None:
         """First every chunk, two a worker in flight; then those that failed, one at a time, so that blame is clear."""
-        again = self.flow(iter(self.plan), 2 * self.pool.width)
+        source = iter(self.plan)
+        again = self.alone(source) if alone else []
+        again += self.flow(source, 2 * self.pool.width)
         for _ in range(_TRIES - 1):
             failed, again = again, []
             for chunk, _why in failed:
                 if not self.stop.is_set():
                     again += self.flow(iter([chunk]), 1)
         self.report.failed += [f"{why} (units {c.first}..{c.first + c.count - 1} of {c.text})" for c, why in again]
+
+    def alone(self, source: Iterator[Chunk]) -> list[tuple[Chunk, str]]:
+        """Chunks in this process, until it is plain that starting others pays; returns those that failed, and why."""
+        again: list[tuple[Chunk, str]] = []
+        began = time.monotonic()
+        for chunk in source:
+            again += self.take(chunk, Serial().submit(_compute, chunk.cell, chunk.replicates))
+            if self.stop.is_set() or (time.monotonic() - began > _ALONE and self.plan.seconds_left > _ALONE):
+                break
+        return again
 
     def flow(self, source: Iterator[Chunk], window: int) -> list[tuple[Chunk, str]]:
         """Compute chunks, at most so many in flight; returns those that failed, and why."""
@@ -143,24 +168,30 @@ class _Drive:
                 return again
             done, _ = wait(flying, timeout=1.0, return_when=FIRST_COMPLETED)
             for future in done:
-                chunk = flying.pop(future)
-                try:
-                    found = future.result()
-                except Exception as error:
-                    again.append((chunk, f"{type(error).__name__}: {error}"))
-                    self.pool.renew_if_broken(error)
-                    continue
-                self.pool.succeeded()
-                self.keep(chunk, *found)
+                again += self.take(flying.pop(future), future)
+
+    def take(self, chunk: Chunk, future: Future) -> list[tuple[Chunk, str]]:
+        """Write what a chunk gave; where it gave nothing, the chunk and why."""
+        try:
+            found = future.result()
+        except Exception as error:
+            self.pool.renew_if_broken(error)
+            return [(chunk, f"{type(error).__name__}: {error}")]
+        self.pool.succeeded()
+        self.keep(chunk, *found)
+        return []
 
     def keep(self, chunk: Chunk, sums: Any, seconds: float, stone: Touchstone | None) -> None:
         """Write what a chunk gave."""
         if stone is not None:
             self.store.require_same(stone)
         self.store.write(chunk.text, chunk.first, chunk.count, sums)
-        self.plan.measured(chunk, seconds)
+        last = self.plan.measured(chunk, seconds)
         self.report.computed += 1
-        self.advance(math.ceil(len(chunk.replicates) * chunk.cell.work))
+        left = self.plan.seconds_left / self.pool.width
+        self.advance(math.ceil(len(chunk.replicates) * chunk.cell.work), left)
+        if last:
+            self.finished(chunk.cell)
 
 
 def _compute(cell: Cell, replicates: range) -> tuple[Any, float, Touchstone | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -13,13 +13,15 @@ from ..arguments import nearest, require_steps
 from ..problems.fingerprints import fingerprint
 from ..setting import SIDES
 from .cells import CELLS, Ensemble, Escape
+from .engines import ENGINES, engine_of
+from .store import canonical
 
 __all__ = ["Grid", "read_grid"]
 
 _LISTS = ("x0", "observables")  # their values are lists themselves
 _DERIVED = ("landscape_is", "method_is")
 _HORIZON = "horizon"
-_TEXTS = ("landscape", "method", "side", "dtype", "device", "observables")
+_TEXTS = ("landscape", "method", "side", "dtype", "device", "engine", "observables")
 _COUNTS = ("steps", "substeps", "seed", "saves", "batch_size", "batches", "axis")
 
 
@@ -32,6 +34,7 @@ class Grid(Sequence):
     kind : ``Ensemble`` or ``Escape``
     axes : field -> its values; ``horizon`` (model time) may stand for ``steps``, which is then horizon/eta
     stands_for : what the names stood for when the grid was made; by default what they stand for now
+    engines : canonical text of a typical cell -> engine, for the structures met so far: a grid of before needs no file
 
     Raises
     ------
@@ -42,6 +45,7 @@ class Grid(Sequence):
     kind: type[Ensemble] | type[Escape]
     axes: Mapping[str, tuple]
     stands_for: Mapping[str, str] = field(default_factory=dict)
+    engines: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known = {entry.name for entry in fields(self.kind)} - set(_DERIVED) | {_HORIZON}
@@ -82,11 +86,20 @@ class Grid(Sequence):
             chosen["steps"] = require_steps(chosen.pop(_HORIZON), chosen["eta"], "a run ends with a step")
         meanings = {f"{name}_is": self.stands_for.get(chosen[name], "") for name in ("landscape", "method")}
         values: dict[str, Any] = chosen | meanings
-        return self.kind(**values)
+        return self.kind(**values) if "engine" in chosen else self._with_engine(self.kind(engine=ENGINES[-1], **values))
+
+    def _with_engine(self, cell: Ensemble | Escape) -> Ensemble | Escape:
+        text = canonical(cell.typical())
+        if text not in self.engines:
+            self.engines[text] = engine_of(cell)
+        return replace(cell, engine=self.engines[text])
 
     def document(self) -> dict[str, Any]:
         """Plain values, for a run's provenance."""
-        return {"kind": self.kind.__name__, "axes": dict(self.axes), "stands_for": dict(self.stands_for)}
+        return {
+            "kind": self.kind.__name__, "axes": dict(self.axes), "stands_for": dict(self.stands_for),
+            "engines": dict(self.engines),
+        }  # fmt: skip
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Grid:
@@ -95,7 +108,7 @@ class Grid(Sequence):
             name: tuple(tuple(v) if isinstance(v, list) else v for v in values)
             for name, values in document["axes"].items()
         }
-        return cls(CELLS[document["kind"]], axes, document["stands_for"])
+        return cls(CELLS[document["kind"]], axes, document["stands_for"], dict(document["engines"]))
 
 
 def read_grid(path: Path) -> tuple[Grid, int | None]:

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,18 +19,16 @@ from typing import Any
 
 from ..arguments import require_count, set_fields
 from ..engine.eager import UNIT
-from ..files import StoreFailed
 from ..problems.fingerprints import FILES
 from ..processes import Serial, cores
-from ..setting import TITLES
-from .cells import Ensemble, Row, rows_of
+from .cells import Ensemble
 from .chunks import Plan
 from .driver import SweepReport, carry_out
 from .grids import Grid
-from .store import SCHEMA, Store, canonical
+from .store import SCHEMA, Store
 from .tables import Collection, require_files_known, write_table
 
-__all__ = ["Means", "collect", "dry_run", "escape_table", "sweep"]
+__all__ = ["Means", "collect", "dry_run", "sweep"]
 
 DEFAULT_N = 10_240
 _PROBE_STEPS = 20
@@ -132,8 +130,17 @@ def provenance(command: str) -> dict[str, Any]:
 
 
 # ----------------------------------------------------------------- verbs
-def sweep(grid: Grid, n: int, folder: Path, means: Means, command: str, *, say: Say = warnings.warn) -> SweepReport:
-    """Compute what the store at ``folder`` misses, and log the run.
+def sweep(
+    grid: Grid,
+    n: int,
+    folder: Path,
+    means: Means,
+    command: str,
+    *,
+    say: Say = warnings.warn,
+    finished: Callable[[Any], object] | None = None,
+) -> SweepReport:
+    """Compute what the store at ``folder`` misses, and log the run; ``finished`` is told of each cell that ends.
 
     Raises
     ------
@@ -152,7 +159,7 @@ def sweep(grid: Grid, n: int, folder: Path, means: Means, command: str, *, say: 
     run = provenance(command) | {"n": n, "shard": means.shard, "grid": grid.document()}
     store.log_run(name, run)
     with means.open() as (executor, workers):
-        report = carry_out(plan, store, executor, workers=workers, progress=True)
+        report = carry_out(plan, store, executor, workers=workers, progress=True, finished=finished)
     done = {"chunks": report.computed, "failed": report.failed, "interrupted": report.interrupted}
     store.log_run(name, run | done | {"finished": time.ctime(), "set aside": store.set_aside})
     return report
@@ -215,32 +222,6 @@ def collect(folder: Path, output: Path, *, say: Say = warnings.warn) -> tuple[in
     """
     collection = Collection.of(Store(folder, create=False, say=say))
     return write_table(collection.rows(), output), collection
-
-
-def escape_table(grid: Grid, n: int, folder: Path, *, say: Say = warnings.warn) -> list[Row]:
-    """Rows of the cells of one grid, in the grid's order."""
-    store = Store(folder, create=False, say=say)
-    rows: list[Row] = []
-    for cell in grid:
-        sums, units = store.total(canonical(cell), cell.sums)
-        if sums is None or units * UNIT < n:
-            raise StoreFailed(f"{units * UNIT} of {n} replicates of {cell} are there: run the same command again.")
-        rows += rows_of(cell, sums)
-    return rows
-
-
-def table_text(rows: Sequence[Row]) -> str:
-    """Exit times for the eye, one line a cell."""
-    lines = [f"{'side':<10}{'method':<12}{'eta':>9}{'rho':>9}{'sigma':>9}  {'escaped':<20}{'median [95 %]':<28}mean"]
-    for escaped, mean, median in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
-        part = f"{escaped['value']:.4f} ± {escaped['stderr']:.1e}"
-        middle = f"{median['value']:.4g} [{median['low']:.4g}, {median['high']:.4g}]"
-        bound = "" if escaped["value"] == 1 else " (restricted)"
-        lines.append(
-            f"{TITLES[escaped['side']]:<10}{escaped['method']:<12}{escaped['eta']:>9.4g}{escaped['rho']:>9.4g}"
-            f"{escaped['sigma']:>9.4g}  {part:<20}{middle:<28}{mean['value']:.4g} ± {mean['stderr']:.1e}{bound}"
-        )
-    return "\n".join(lines)
 
 
 def report_text(report: SweepReport, *, as_json: bool) -> str:

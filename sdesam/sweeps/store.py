@@ -34,7 +34,7 @@ from ..files import UNREADABLE, StoreFailed, put, remove_if_forgotten
 
 __all__ = ["SCHEMA", "Cell", "Index", "Store", "StoreFailed", "Sums", "canonical", "key_of"]
 
-SCHEMA = 1
+SCHEMA = 2  # 2: a cell knows its engine
 _NAME = re.compile(r"([0-9a-f]{64})\.(\d+)-(\d+)\.(\d+)\.npz")
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -15,7 +15,7 @@ from sdesam.claims.parts import remembered
 from sdesam.files import StoreFailed, put
 from sdesam.processes import Serial
 from sdesam.sweeps.driver import run_sweep
-from sdesam.sweeps.store import Store, canonical, key_of
+from sdesam.sweeps.store import SCHEMA, Store, canonical, key_of
 
 CELL = Toy(2.0)
 TEXT = canonical(CELL)
@@ -59,7 +59,7 @@ def test_more_replicates_tighten_the_same_cell(tmp_path):
 def test_keys_see_every_field_and_only_values():
     assert canonical(CELL) != canonical(replace(CELL, delay=0.5))
     assert canonical(Toy(2.0)) == TEXT
-    assert json.loads(TEXT)["schema"] == 1
+    assert json.loads(TEXT)["schema"] == SCHEMA
     with pytest.raises(ValueError, match="finite numbers"):
         canonical(Toy(float("nan")))
 
@@ -154,7 +154,7 @@ def test_foreign_names_are_set_aside_and_unfinished_files_left(tmp_path):
 def test_another_schema_and_other_folders_are_refused(tmp_path):
     store = filled(tmp_path / "s")
     (store.folder / "store.json").write_text('{"schema": 99}')
-    with pytest.raises(StoreFailed, match="written under schema 99, this version reads 1"):
+    with pytest.raises(StoreFailed, match="written under schema 99, this version reads 2"):
         Store(store.folder)
     (store.folder / "store.json").write_text("{")
     with pytest.raises(StoreFailed, match="is damaged"):

@@ -1,0 +1,34 @@
+"""Which engine computes a cell: a rule that depends on the cell only, since a store must not mix their last bits."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from ..engine.choice import listing_or_reason
+from ..user_code.failures import guarded
+
+__all__ = ["ENGINES", "engine_of"]
+
+ENGINES = ("fused", "eager")
+
+
+def engine_of(cell: Any) -> str:
+    """The engine of a cell: the fused one wherever a cell of its structure traces, on every machine.
+
+    A cell has ``typical()``, one of its structure, which says what it simulates by ``kernel(side)``, ``start()`` and
+    ``watched``.  The numbers, the seed and the number of steps do not matter; a device other than the CPU is eager.
+    """
+    return _engine_of_structure(cell.typical()) if cell.device == "cpu" else "eager"
+
+
+@lru_cache(maxsize=1024)
+def _engine_of_structure(cell: Any) -> str:
+    try:
+        with guarded(), torch.no_grad():
+            found = listing_or_reason(cell.kernel(cell.side), cell.start(), cell.watched, {})
+    except Exception:  # it cannot run at all, and ``check`` says why
+        return "eager"
+    return "eager" if isinstance(found, str) else "fused"
