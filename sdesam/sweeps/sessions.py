@@ -32,6 +32,7 @@ __all__ = ["Means", "collect", "dry_run", "sweep"]
 
 DEFAULT_N = 10_240
 _PROBE_STEPS = 20
+_SOON, _MANY = 0.05, 64  # seconds of a unit, and units where it takes less
 Say = Callable[[str], object]  # what is told that a file was set aside, or a run cannot be read
 
 
@@ -176,7 +177,7 @@ def _require_same_functions(store: Store, grid: Grid) -> None:
 
 
 def dry_run(grid: Grid, n: int, folder: Path, means: Means, *, say: Say = warnings.warn) -> dict[str, Any]:
-    """Cells, missing units and an estimate of the time, from a few steps of one cell of each kind."""
+    """Cells, missing replicates and an estimate of the time, from a few steps of one cell of each kind."""
     index = {}
     if (folder / "store.json").exists():
         store = Store(folder, create=False, say=say)
@@ -184,26 +185,35 @@ def dry_run(grid: Grid, n: int, folder: Path, means: Means, *, say: Say = warnin
         index = store.index()
     plan = Plan(grid, index, n=n, shard=means.share)
     _try_out(plan)
-    seconds = 0.0
-    for cell, work in plan.work_by_kind.values():
-        seconds += work * _seconds_per_work(cell)
+    costs = [(work, *_cost(cell)) for cell, work in plan.work_by_kind.values()]
+    fixed = max((once for _, once, _ in costs), default=0.0) * -(-plan.missing // plan.units)
     workers = 1 if means.executor == "serial" else means.workers or cores()
+    seconds = (fixed + sum(work * pace for work, _, pace in costs)) / workers
     return {
-        "cells": len(grid), "replicates each": plan.units * UNIT, "units missing": plan.missing,
-        "estimated seconds": round(seconds / workers, 1), "workers": workers,
+        "cells": len(grid), "replicates each": plan.units * UNIT, "replicates missing": plan.missing * UNIT,
+        "estimated seconds": round(seconds, 1), "workers": workers,
     }  # fmt: skip
 
 
-def _seconds_per_work(cell: Any) -> float:
+def _cost(cell: Any) -> tuple[float, float]:
+    """Seconds of a call, and seconds per work: from one unit, and where that is soon done from many, of a few steps."""
     steps = min(cell.steps, _PROBE_STEPS)
     short = replace(cell, steps=steps, saves=1) if isinstance(cell, Ensemble) else replace(cell, steps=steps)
     try:
         short.compute(range(1))  # imports and first calls
     except Exception as error:
         raise ValueError(f"{cell} cannot be computed: {type(error).__name__}: {error}") from error
+    once, work = _seconds(short, 1), UNIT * short.work
+    if once > _SOON:
+        return 0.0, once / work
+    pace = max(_seconds(short, _MANY) - once, 0.0) / ((_MANY - 1) * work)
+    return once, pace
+
+
+def _seconds(cell: Any, units: int) -> float:
     began = time.perf_counter()
-    short.compute(range(UNIT))
-    return (time.perf_counter() - began) / (UNIT * short.work)
+    cell.compute(range(units * UNIT))
+    return time.perf_counter() - began
 
 
 def _try_out(plan: Plan) -> None:

@@ -251,7 +251,7 @@ def test_dry_run_computes_nothing(capsys, tmp_path, grid):
     code, out, _ = call(capsys, "sweep", str(grid), "--out", str(tmp_path / "s"), "--dry-run", "--json")
     found = json.loads(out)
     assert code == 0
-    assert (found["cells"], found["replicates each"], found["units missing"]) == (8, 2048, 16)
+    assert (found["cells"], found["replicates each"], found["replicates missing"]) == (8, 2048, 16 * 1024)
     assert found["estimated seconds"] >= 0
     assert not (tmp_path / "s").exists()
 
@@ -308,7 +308,7 @@ def test_escape_prints_a_table_and_keeps_a_store(capsys, tmp_path):
     assert cell["value"] == again.compute(range(1024)).escaped().value
     assert call(capsys, "collect", str(tmp_path / "s"), "-o", str(tmp_path / "a.csv"))[0] == 0
     code, out, _ = call(capsys, "escape", *flags, "--dry-run")
-    assert code == 0 and "units missing      4" in out
+    assert code == 0 and "replicates missing 4096" in out
 
 
 def test_escape_refuses_what_cannot_be(capsys):
