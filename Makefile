@@ -1,4 +1,5 @@
-# make repro   figures/ and paper_repro.md, from nothing but Python >= 3.11, pip and make
+# make repro   the headline figure of every paper, from nothing but Python >= 3.11, pip and make
+# make repro-all  all of figures/ and paper_repro.md; it resumes where it was interrupted
 # make test    static checks, unit tests, doctests
 # make bench   both engines beside other libraries: rewrites the tables and the figure in benchmarks/
 # make check   what CI runs before the experiments: static checks and all tests, slow ones and the browser's too
@@ -9,10 +10,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: repro test check smoke slow release browser bench lint clean
+.PHONY: repro repro-all test check smoke slow release browser bench lint clean
 repro: .venv/experiments.stamp
-	@echo "== running the experiments: writes figures/ and paper_repro.md"
+	@echo "== running the headline experiments: writes their figures/ and paper_repro.md"
 	$(BIN)/sdesam repro
+
+repro-all: .venv/experiments.stamp
+	@echo "== running all experiments: writes figures/ and paper_repro.md"
+	$(BIN)/sdesam repro --all
 
 test: .venv/dev.stamp lint
 	@echo "== unit tests and doctests"

@@ -18,6 +18,7 @@ from sdesam.theory import monzio_compagnoni2023 as mc23
 ID = "saddle"
 TITLE = "Escape from the saddle diag(1, −1)"
 MINUTES = 3.0
+HEADLINE = True
 CAPTION = """
 Fraction of runs still inside |y| < 1/2 after a start at the saddle: optimizers (solid) and their SDEs (dashed,
 Euler-Maruyama with step eta/4, looked at every eta; DNSAM's in the clock that bounds its noise), with 95 % simultaneous bands; runs still inside at the end are

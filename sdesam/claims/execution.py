@@ -3,6 +3,7 @@
 A script in ``experiments/<paper>/`` is a module with
 
     ID, TITLE, MINUTES      its name, its headline and its measured run time on two cores
+    HEADLINE                True for one script of a paper, which `sdesam repro` runs when none is named
     CAPTION                 one paragraph: what is drawn, and which parameters are our choice
     Config, SMOKE           a frozen dataclass with the published settings as defaults; a small instance
     run(config, recall)     -> results, a dict of arrays; all the computing, each part of it through

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ..arguments import nearest
-from ..processes import cores, follow_the_driver, stopping
-from .execution import execute, find_experiments, load, parts_folder, recorded_hashes, unexpected
-from .parts import computing_on, require_device, takes_device
+from .execution import find_experiments, load, parts_folder, recorded_hashes, unexpected
+from .parts import require_device, takes_device
 from .report import build_report, read_records
+from .running import ExperimentFailed, run_all
 from .sources import Hashes, hashes
 
-__all__ = ["ExperimentFailed", "Repository", "VerdictChanged", "list_claims", "reproduce"]
+__all__ = ["ExperimentFailed", "Repository", "VerdictChanged", "list_claims", "reproduce", "whats_left"]
 
 
 _STALE = """\
 # Figures whose sources have changed since they were made: `sdesam repro` makes them anew and rewrites this list.
 """
-
-
-class ExperimentFailed(Exception):
-    """A script raised an error."""
 
 
 class VerdictChanged(Exception):
@@ -75,6 +69,10 @@ class Repository:
             if name not in every:
                 raise ValueError(f"experiment {name!r} is unknown: {nearest(name, every)}")
         return {name: every[name] for name in wanted}
+
+    def headlines(self) -> list[str]:
+        """The experiment of every paper that says ``HEADLINE = True``."""
+        return [name for name, path in self.scripts().items() if getattr(load(path), "HEADLINE", False)]
 
     def scripts_on(self, device: str, ids: Sequence[str]) -> dict[str, Path]:
         """As ``scripts``; away from the CPU those that take a device, ``ValueError`` for a named one that does not."""
@@ -132,7 +130,9 @@ def reproduce(
     device: str = "cpu",
     say: Callable[[str], object] | None = None,
 ) -> str:
-    """Run experiments in separate processes and return the verdicts as text or JSON; ``say`` is told of each that ends.
+    """Run experiments, all where none is named, in separate processes, and return the verdicts as text or JSON.
+
+    ``say`` is told how long it takes by the minutes on record, of each that ends, and in between what is under way.
 
     Finished parts are kept in results/, so that an interrupted run resumes and an unchanged one only redraws; ``fresh``
     forgets them first.  On another device than the CPU run the experiments whose Config has a ``device``: it is then in
@@ -152,12 +152,12 @@ def reproduce(
     scripts = repository.scripts_on(device, ids)
     if smoke:
         with tempfile.TemporaryDirectory(prefix="sdesam-smoke-") as folder:
-            records = _run_all(scripts, Path(folder), smoke=True, results=None, jobs=jobs, device=device, say=say)
+            records = run_all(scripts, Path(folder), smoke=True, results=None, jobs=jobs, device=device, say=say)
         return _verdict_lines(records, as_json=as_json)
     results = repository.root / "results"
     for name in scripts if fresh else ():
         shutil.rmtree(parts_folder(results, scripts[name]), ignore_errors=True)
-    records = _run_all(scripts, repository.figures, smoke=False, results=results, jobs=jobs, device=device, say=say)
+    records = run_all(scripts, repository.figures, smoke=False, results=results, jobs=jobs, device=device, say=say)
     (results / "manifest.json").write_text(
         json.dumps({"finished": time.ctime(), "host": os.uname().nodename if hasattr(os, "uname") else "",
                     "device": device,
@@ -169,6 +169,17 @@ def reproduce(
     if changed:
         raise VerdictChanged("verdicts differ from those on record: " + "; ".join(changed), text)
     return text
+
+
+def whats_left(repository: Repository, ids: Sequence[str]) -> str:
+    """A sentence about the figures on record, beside those that were made now, whose sources have changed."""
+    left = [name for name in repository.stale() if name not in ids]
+    if not left:
+        return "all figures on record come from the sources as they are"
+    return (
+        f"{len(left)} other figures on record come from sources that have changed since: {', '.join(left)}. "
+        "`sdesam repro --stale` makes them anew, `sdesam repro --all` everything."
+    )
 
 
 def list_claims(repository: Repository, *, as_json: bool) -> str:
@@ -201,41 +212,6 @@ def list_claims(repository: Repository, *, as_json: bool) -> str:
         lines
         + [f"{name}: not run yet, {load(p).MINUTES:g} min" for name, p in repository.scripts(fresh).items() if fresh]
     )
-
-
-def _run_all(
-    scripts: dict[str, Path],
-    folder: Path,
-    *,
-    smoke: bool,
-    results: Path | None,
-    jobs: int | None,
-    device: str,
-    say: Callable[[str], object] | None,
-) -> list[dict[str, Any]]:
-    workers = min(len(scripts), jobs or cores())
-    longest_first = sorted(scripts.values(), key=lambda path: -load(path).MINUTES)
-    began = time.perf_counter()
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=follow_the_driver) as pool, stopping(pool):
-        futures = [pool.submit(_execute_on, device, p, folder, smoke, results, hashes(p)) for p in longest_first]
-        records = []
-        for path, future in zip(longest_first, futures, strict=True):
-            try:
-                records.append(future.result())
-            except Exception as error:
-                pool.shutdown(cancel_futures=True)
-                raise ExperimentFailed(f"{path.name} failed: {type(error).__name__}: {error}") from error
-            if say is not None:
-                say(f"{path.stem}: done after {time.perf_counter() - began:.0f} s")
-    return sorted(records, key=lambda r: r["id"])
-
-
-def _execute_on(
-    device: str, path: Path, folder: Path, smoke: bool, results: Path | None, sources: Hashes
-) -> dict[str, Any]:
-    with computing_on(device):
-        return execute(path, folder, smoke=smoke, results_folder=results, expected=sources)
 
 
 def _verdict_lines(records: Sequence[dict[str, Any]], *, as_json: bool) -> str:

@@ -219,6 +219,8 @@ def _json(document: dict[str, Any]) -> str:
 @computing
 def repro(
     *ids: str,
+    all_: Annotated[bool, Parameter(name="--all")] = False,
+    stale: bool = False,
     list_: Annotated[bool, Parameter(name="--list")] = False,
     smoke: bool = False,
     fresh: bool = False,
@@ -227,16 +229,20 @@ def repro(
     device: str = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Run the experiments (all, or those named), write figures/ and paper_repro.md, and print the verdicts.
+    """Run experiments, write figures/ and paper_repro.md, and print the verdicts: by default each paper's headline.
 
     Parameters
     ----------
     ids
-        experiments; all when none is named
+        experiments; when none is named the headline figure of every paper, and a word on what else is stale
+    all_
+        every experiment; where it was interrupted it resumes
+    stale
+        those whose sources have changed since their figure was made
     list_
         only list claims, criteria, verdicts on record and minutes
     smoke
-        small settings, written to a temporary folder
+        small settings, written to a temporary folder; of all experiments when none is named
     fresh
         compute everything anew; by default finished parts are kept in results/ as long as the sources are the same
     report
@@ -247,7 +253,7 @@ def repro(
         torch device, for example cuda, of the experiments that can compute elsewhere (F1 to F5); without ids only
         these run
     """
-    from ..claims.reproduction import ExperimentFailed, Repository, VerdictChanged, list_claims, reproduce
+    from ..claims.reproduction import ExperimentFailed, Repository, VerdictChanged, list_claims, reproduce, whats_left
 
     repository = Repository.find(Path.cwd())
     if report:
@@ -257,10 +263,19 @@ def repro(
     if list_:
         deliver(list_claims(repository, as_json=as_json))
         return
+    if sum((bool(ids), all_, stale)) > 1:
+        raise Usage("name experiments, or give --all, or --stale: one of them.")
+    headlines = not (ids or all_ or stale or smoke or device != "cpu")
+    chosen = repository.headlines() if headlines else list(repository.stale()) if stale else list(ids)
+    if stale and not chosen:
+        say(whats_left(repository, []))
+        return
     try:
         deliver(
-            reproduce(repository, ids, smoke=smoke, jobs=jobs, as_json=as_json, fresh=fresh, device=device, say=say)
+            reproduce(repository, chosen, smoke=smoke, jobs=jobs, as_json=as_json, fresh=fresh, device=device, say=say)
         )
+        if headlines:
+            say(whats_left(repository, chosen))
     except VerdictChanged as changed:
         deliver(changed.verdicts)
         raise Failed(str(changed)) from changed

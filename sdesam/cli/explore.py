@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from ..engine.progress import speaking
 from ..names import EXPLORED
 from .options import METHOD, Output
 from .terminal import Count, Usage, computing, deliver, require_writable, set_threads
@@ -153,7 +154,8 @@ def _serve(library: Library, state: State, port: int | None, browser: bool) -> N
     if browser and not over_ssh(os.environ):  # there it would be a text browser on the wrong machine
         webbrowser.open(address)
     try:
-        server.serve_forever()
+        with speaking(None):
+            server.serve_forever()
     except KeyboardInterrupt:
         print("explorer closed", file=sys.stderr)
     finally:

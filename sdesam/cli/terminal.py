@@ -6,6 +6,7 @@ import functools
 import io
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 from cyclopts import Parameter
 
+from ..engine.progress import duration, speaking
 from ..user_code.failures import results, to_stderr
 
 __all__ = [
@@ -48,11 +50,16 @@ class Failed(Exception):
 
 
 def computing(command: Callable[P, T]) -> Callable[P, T]:
-    """The command with stdout kept for what it delivers: whatever else prints, the user's code too, goes to stderr."""
+    """The command with stdout kept for what it delivers: whatever else prints, the user's code too, goes to stderr.
+
+    Where it is silent for long, it says that it is at work.
+    """
 
     @functools.wraps(command)
     def run(*arguments: P.args, **named: P.kwargs) -> T:
-        with to_stderr():
+        began = time.monotonic()
+        name = command.__name__.replace("_", "-")
+        with to_stderr(), speaking(lambda: f"{name}: at work for {duration(time.monotonic() - began)}"):
             return command(*arguments, **named)
 
     return run

@@ -26,6 +26,7 @@ from .terminal import settings_line
 
 __all__ = ["Validation", "validated"]
 
+_LESS = "fewer --steps, replicates (--n) or radii (--rho) take less"
 _STYLES = {
     "own": ("o-", "#0072B2"),
     "drift only": ("x--", "#E69F00"),
@@ -146,10 +147,12 @@ def validated(setting: Setting, rhos: Sequence[float], *, steps: int, n: int, sa
     g = setting.oracle(len(start))
     if isinstance(g, ExactOracle):
         raise ValueError("validate compares under gradient noise: give sigma (--sigma) or batch_size (--batch-size).")
+    _require_rule(setting, g)
     update, f = _unbound(setting), setting.scene.landscape
     arguments: dict[str, Any] = {
         "eta": setting.eta, "rhos": list(rhos), "steps": steps, "n": n, "seed": setting.seed, "save_every": save_every,
         "observables": {"g1": gradient_and_radius(f), "f": f}, "substeps": setting.substeps, "models": MODELS,
+        "progress": _LESS + ("; so do sampled minibatches in the SDEs (--batches)" if setting.batch_size else ""),
     }  # fmt: skip
     row = row_of(update)
     if row is not None and row.shares_noise and not isinstance(g, MinibatchOracle):
@@ -160,6 +163,19 @@ def validated(setting: Setting, rhos: Sequence[float], *, steps: int, n: int, sa
                                   "save_every": save_every}  # fmt: skip
     stable = {rho: stability(update, f, start, eta=setting.eta, rho=rho) for rho in rhos}
     return Validation(settings, stable, found)
+
+
+def _require_rule(setting: Setting, g: Any) -> None:
+    """Refuse minibatches that the SDEs cannot sum over, before anything is computed and in the command's words."""
+    if setting.batch_size is None or setting.batches is not None:
+        return
+    try:
+        _ = g.noise.nodes()
+    except ValueError as error:
+        raise ValueError(
+            f"--batch-size {g.noise.B} of {g.noise.N} data has too many minibatches for a sum over all: pass "
+            "--batches 64, say, to take so many at random, with an error of 1/√64."
+        ) from error
 
 
 def _unbound(setting: Setting) -> Any:

@@ -73,7 +73,7 @@ def order_of(
         update, g, etas=etas, rho_scale=rho_scale, rho_power=rho_power, estimator=estimator, observables=phis, n=n,
         seed=setting.seed, sde=None if model == "theory" else sde, x0=start, horizon=horizon,
         powers=second_powers_of(rho_power, rho=rho) if model == "modified-2" else powers,
-        e1={name: c.e1_with_noise for name, c in predicted.items() if c.drift_is_right},
+        e1={name: c.e1_with_noise for name, c in predicted.items() if c.drift_is_right}, progress=True,
     )  # fmt: skip
     if estimator == "coupled" or isinstance(g, ExactOracle):
         return Answer(orders, rho_power, None, predicted)

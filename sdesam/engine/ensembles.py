@@ -79,7 +79,7 @@ def simulate(
     histograms: Mapping[str, Sequence[float]] | None = None,
     replicates: range | None = None,
     engine: Engine = "auto",
-    progress: bool = False,
+    progress: bool | str = False,
 ) -> Moments:
     """Moments of observables over n replicates, at step 0 and every ``save_every`` steps up to ``steps``.
 
@@ -98,6 +98,7 @@ def simulate(
         "auto" takes the fused one where it can and where the run is long enough for compiling to pay; the engines'
         results differ by rounding, 1e-12 of their size in float64.  The choice does not depend on ``replicates``.
         ``Moments.engine`` says which one ran, ``Moments.engine_note`` why "auto" stayed eager
+    progress : print what is done and left on stderr; a text instead of True is advice for more than a minute ahead
 
     Returns
     -------
@@ -131,7 +132,7 @@ def simulated(
     *,
     replicates: range | None = None,
     engine: Engine = "auto",
-    progress: bool = False,
+    progress: bool | str = False,
 ) -> Moments:
     """As ``simulate``, of arguments that are checked."""
     chosen = part_of(run.n, replicates)
@@ -147,7 +148,7 @@ def simulated(
     return replace(total, method="deterministic") if noiseless and run.start.common is not None else total
 
 
-def _run_eagerly(kernel: Kernel, run: Run, watched: Watched, chosen: range, progress: bool) -> Moments:
+def _run_eagerly(kernel: Kernel, run: Run, watched: Watched, chosen: range, progress: bool | str) -> Moments:
     tree: Tree[Moments] = Tree()
     d = run.start.dim
     width = max(d, getattr(kernel.noise, "size", d) // 4, len(run.saved) * len(watched.names) ** 2 // UNIT)
@@ -219,7 +220,7 @@ def _accepted(reason: str, engine: str) -> str:
 
 
 def _run_fused(
-    fused: Fused, kernel: Kernel, run: Run, watched: Watched, chosen: range, progress: bool
+    fused: Fused, kernel: Kernel, run: Run, watched: Watched, chosen: range, progress: bool | str
 ) -> Moments | str:
     """Moments, or why there are none: the observable, step and replicate where a value is undefined."""
     try:

@@ -1,4 +1,8 @@
-"""Progress with an estimate of the time left: a bar on a terminal, otherwise a plain line after 4 s and every 30 s."""
+"""Progress with an estimate of the time left: a bar on a terminal, otherwise a plain line after 4 s and every 30 s.
+
+One thread speaks for the process, of the innermost of the jobs that are under way: a command that prepares, a sweep in
+it, a simulation in that.
+"""
 
 from __future__ import annotations
 
@@ -11,64 +15,66 @@ from contextlib import contextmanager
 __all__ = ["Advance", "duration", "reporting", "speaking"]
 
 _FIRST, _LATER = 4.0, 30.0  # seconds until a plain line
+_LONG = 60.0  # seconds ahead from which advice is given
 Advance = Callable[..., None]  # (done, left=None): so many more pieces, and seconds left where they are known better
+Line = Callable[[], str]
 
 
 @contextmanager
-def reporting(enabled: bool, total: int, what: str) -> Iterator[Advance]:
-    """A function ``advance(done, left)`` for a job of ``total`` pieces; it writes to stderr, or nothing at all."""
+def reporting(enabled: bool | str, total: int, what: str) -> Iterator[Advance]:
+    """A function ``advance(done, left)`` for a job of ``total`` pieces; it writes to stderr, or nothing at all.
+
+    Parameters
+    ----------
+    enabled : a text instead of True is advice, printed once where more than a minute is ahead
+    """
     if not enabled:
         yield lambda done, left=None: None
-    elif sys.stderr.isatty():
-        with _bar(total, what) as advance:
+        return
+    job = _Job(total, what, enabled if isinstance(enabled, str) else "")
+    if sys.stderr.isatty():
+        with _bar(job) as advance:
             yield advance
     else:
-        job = _Job(total, what)
         with speaking(job.line):
             yield job.advance
-
-
-@contextmanager
-def speaking(line: Callable[[], str]) -> Iterator[None]:
-    """Print ``line()`` on stderr after 4 s and every 30 s until the body ends, whether or not it goes on."""
-    ended = threading.Event()
-
-    def speak() -> None:
-        wait = _FIRST
-        while not ended.wait(wait):
-            print(line(), file=sys.stderr, flush=True)
-            wait = _LATER
-
-    thread = threading.Thread(target=speak, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 class _Job:
     """What is done of a job."""
 
-    def __init__(self, total: int, what: str) -> None:
-        self._total, self._what, self._done = total, what, 0
-        self._began, self._left = time.monotonic(), None
+    def __init__(self, total: int, what: str, advice: str) -> None:
+        self.total, self.what, self._advice = total, what, advice
+        self.done, self.left = 0, None
+        self._began = self._first = time.monotonic()
+        self._done_first = 0
 
     def advance(self, done: int, left: float | None = None) -> None:
-        self._done, self._left = self._done + done, left
+        """So many more pieces are done."""
+        now = time.monotonic()
+        if not self.done:
+            self._first, self._done_first = now, done  # it also imports, traces and compiles
+        self.done += done
+        self.left = self._estimated(now) if left is None else left
+        if self._advice and self.done > self._done_first and self.left > _LONG:
+            print(f"{self.what}: about {duration(self.left)} ahead; {self._advice}", file=sys.stderr, flush=True)
+            self._advice = ""
+
+    def _estimated(self, now: float) -> float:
+        rest = self.total - self.done
+        if self.done > self._done_first:
+            return (now - self._first) * rest / (self.done - self._done_first)
+        return (now - self._began) * rest / max(self.done, 1)
 
     def line(self) -> str:
-        if not self._done:
-            return f"{self._what}: nothing is finished yet after {duration(time.monotonic() - self._began)}"
-        left = self._left
-        if left is None:
-            left = (time.monotonic() - self._began) * (self._total - self._done) / self._done
-        return f"{self._what}: {100 * self._done / self._total:.0f} %, about {duration(left)} left"
+        """For a log."""
+        if self.left is None:
+            return f"{self.what}: at work for {duration(time.monotonic() - self._began)}, nothing is finished yet"
+        return f"{self.what}: {100 * self.done / self.total:.0f} %, about {duration(self.left)} left"
 
 
-def duration(seconds: float) -> str:
-    """For the eye: 45 s, 3 min, 2.5 h.
+def duration(seconds: float | int) -> str:
+    """For the eye.
 
     >>> [duration(s) for s in (0.2, 44.6, 100, 200, 9000)]
     ['0 s', '45 s', '100 s', '3 min', '2.5 h']
@@ -78,22 +84,56 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+# ----------------------------------------------------------------- the one who speaks
+_JOBS: list[Line | None] = []  # under way, the innermost last; None for one that shows itself
+_CHANGING = threading.Lock()
+
+
 @contextmanager
-def _bar(total: int, what: str) -> Iterator[Advance]:
+def speaking(line: Line | None) -> Iterator[None]:
+    """Print ``line()`` on stderr after 4 s and every 30 s until the body ends, whether or not it goes on.
+
+    Where this happens already, ``line`` is what is said meanwhile; None for silence.
+    """
+    with _CHANGING:
+        _JOBS.append(line)
+        first = len(_JOBS) == 1
+    ended = threading.Event()
+    thread = threading.Thread(target=_speak, args=(ended,), daemon=True)
+    if first:
+        thread.start()
+    try:
+        yield
+    finally:
+        with _CHANGING:
+            _JOBS.remove(line)
+        ended.set()
+        if first:
+            thread.join()
+
+
+def _speak(ended: threading.Event) -> None:
+    wait = _FIRST
+    while not ended.wait(wait):
+        with _CHANGING:
+            line = _JOBS[-1] if _JOBS else None
+        if line is not None:
+            print(line(), file=sys.stderr, flush=True)
+        wait = _LATER
+
+
+@contextmanager
+def _bar(job: _Job) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
     with Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as progress:
-        task = progress.add_task(what, total=total, left="")
-        began = time.monotonic()
-        finished = 0
+        task = progress.add_task(job.what, total=job.total, left="")
 
         def advance(done: int, left: float | None = None) -> None:
-            nonlocal finished
-            finished += done
-            if left is None:
-                left = (time.monotonic() - began) * (total - finished) / finished
-            progress.update(task, advance=done, left=f"about {duration(left)} left")
+            job.advance(done, left)
+            progress.update(task, advance=done, left=f"about {duration(job.left or 0.0)} left")
 
-        yield advance
+        with speaking(None):
+            yield advance

@@ -34,6 +34,12 @@ from .models import MODELS, Rows, Update, partial_sde, rows_of, whole_sde
 
 __all__ = ["apart", "beside"]
 
+_LESS_BESIDE = "fewer steps, replicates (n), radii (rhos), models or substeps take less"
+_LESS_APART = (
+    "fewer steps, groups (n), pairs, radii (rhos) or models take less, and so do sampled minibatches in the SDEs "
+    "(nodes=g.noise.sampled(R, seed), of error 1/√R)"
+)
+
 
 # ----------------------------------------------------------------- the two experiments
 def beside(
@@ -50,6 +56,7 @@ def beside(
     save_every: int = 1,
     substeps: int = 2,
     models: Mapping[str, tuple[float, float]] = MODELS,
+    progress: bool | str = False,
 ) -> dict[float, Comparison]:
     """The optimizer and its models on one Brownian path, at all radii in one batch.
 
@@ -61,6 +68,7 @@ def beside(
     substeps : steps of the small-noise Runge-Kutta scheme per optimizer step, at least 2: at 1 an Euler scheme would be
         the optimizer itself
     n : replicates; ``AGAIN`` takes n more on noise of its own
+    progress : print what is done and left on stderr; a text instead of True is advice for more than a minute ahead
 
     Raises
     ------
@@ -74,13 +82,14 @@ def beside(
     rhos, eta, substeps = _checked(rhos, eta, n, substeps)
     run = Run(Start.of(x0), steps, n, seed, save_every)
     anew = replace(run, seed=derived(run.seed, AGAIN))
+    progress = _LESS_BESIDE if progress is True else progress
 
     def at(rhos: Sequence[float]) -> dict[float, Comparison]:
         rows = rows_of(rhos, models)
         chains = variants(lambda rho: optimizer(partial(update, rho=rho), g, eta), rows.optimizer)
         pair = coupled(chains, _integrated(partial(partial_sde, update, g, eta), eta, substeps, rows))
-        together = _quiet(pair, run, _of_pairs(observables, rows))
-        again = _quiet(chains, anew, _of_rows(observables, len(rhos)))
+        together = _quiet(pair, run, _of_pairs(observables, rows), progress)
+        again = _quiet(chains, anew, _of_rows(observables, len(rhos)), progress)
         return {rho: _paired(together, again, rho, r, observables, models) for r, rho in enumerate(rhos)}
 
     return _one_by_one_if_lost(at, rhos)
@@ -102,6 +111,7 @@ def apart(
     substeps: int = 2,
     models: Mapping[str, tuple[float, float]] = MODELS,
     nodes: Nodes = None,
+    progress: bool | str = False,
 ) -> dict[float, Comparison]:
     """The optimizer and its models, each on its own noise; parameters as for ``beside``, and
 
@@ -120,6 +130,7 @@ def apart(
     rhos, eta, substeps = _checked(rhos, eta, min(n, pairs), substeps)
     run = Run(Start.of(x0), steps, n, seed, save_every)
     anew = replace(run, seed=derived(run.seed, AGAIN))
+    progress = _LESS_APART if progress is True else progress
     of_models = replace(run, n=pairs, seed=derived(run.seed, "SDE"))
     model = partial(partial_sde, update, g, eta, nodes=nodes)
     if all(share == 1 for _, share in models.values()):
@@ -132,8 +143,8 @@ def apart(
         )
         paths = antithetic(_integrated(model, eta, substeps, rows))
         phis = _of_rows(observables, len(rhos))
-        first, again = (_quiet(chains, each, phis) for each in (run, anew))
-        moved = _quiet(paths, of_models, _of_rows(observables, len(rows.model), 2))
+        first, again = (_quiet(chains, each, phis, progress) for each in (run, anew))
+        moved = _quiet(paths, of_models, _of_rows(observables, len(rows.model), 2), progress)
         return {rho: _unpaired(first, again, moved, rho, rows, observables, models) for rho in rhos}
 
     return _one_by_one_if_lost(at, rhos)
@@ -150,11 +161,11 @@ def _integrated(model: Callable[..., SDE], eta: float, r: int, rows: Rows) -> Ke
     return subcycle(variants(lambda *row: small_noise_srk(model(*row), eta / r), rows.model), r)
 
 
-def _quiet(kernel: Kernel, run: Run, observables: Mapping[str, Observable]) -> Moments:
+def _quiet(kernel: Kernel, run: Run, observables: Mapping[str, Observable], progress: bool | str) -> Moments:
     """A simulation whose divergence is in its counts, not in a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
-        return simulated(kernel, run, Watched(observables))
+        return simulated(kernel, run, Watched(observables), progress=progress)
 
 
 def _one_by_one_if_lost(

@@ -17,6 +17,7 @@ from ..dynamics.kernels import Kernel, optimizer, unwrap
 from ..dynamics.sde import SDE
 from ..dynamics.updates import sgd
 from ..engine.display import ends, html_table, numbers, some
+from ..engine.progress import reporting
 from ..engine.start import Points, Run, Start
 from ..engine.statistics import Estimate
 from ..engine.streams import derived
@@ -134,6 +135,7 @@ def weak_order(
     seed: int = 0,
     powers: tuple[float, ...] | None = None,
     e1: Mapping[str, float] | None = None,
+    progress: bool = False,
 ) -> WeakOrders:
     """The weak order of an SDE as a model of an optimizer, with rho = rho_scale·eta^rho_power.
 
@@ -148,6 +150,7 @@ def weak_order(
     n : replicates at every eta; by default from a pilot, for a relative error of 0.7 % at each point, up to 40,000
     powers : of the expansion of the error; by default those of ``powers_of(rho_power)``
     e1 : observable -> predicted limit of err/eta, which *order 1* then has to meet; see ``leading_constant``
+    progress : print on stderr what is done and how long the rest takes
 
     Returns
     -------
@@ -175,7 +178,7 @@ def weak_order(
         powers = powers_of(rho_power, rho=field is not sgd and rho_scale > 0)
     return weak_order_of(
         pair_at, etas, x0=x0, horizon=horizon, observables=observables, estimator=estimator, n=n, seed=seed,
-        powers=powers, e1=e1, model=name,
+        powers=powers, e1=e1, model=name, progress=progress,
     )  # fmt: skip
 
 
@@ -192,6 +195,7 @@ def weak_order_of(
     powers: tuple[float, ...] = HALF_INTEGER,
     e1: Mapping[str, float] | None = None,
     model: str = "a model of yours",
+    progress: bool = False,
 ) -> WeakOrders:
     """As ``weak_order``, for any pair ``eta -> (kernel, SDE)`` on one clock.
 
@@ -212,7 +216,11 @@ def weak_order_of(
         raise ValueError(f"e1 must name observables, got {', '.join(sorted(unknown))}; there are {list(observables)}.")
     falling, steps = clock(etas, horizon)
     errors_of = errors_by(estimator, n=n, seed=seed)
-    per_eta = [errors_of(pair_at(eta), start, k, observables) for eta, k in zip(falling, steps, strict=True)]
+    per_eta = []
+    with reporting(progress, sum(steps), "weak order") as advance:
+        for eta, k in zip(falling, steps, strict=True):
+            per_eta.append(errors_of(pair_at(eta), start, k, observables))
+            advance(k)
     found = {}
     for name in observables:
         try:
