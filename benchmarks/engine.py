@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import hand_written
 import jax_peers
 import matplotlib.pyplot as plt
 import numpy as np
@@ -211,6 +212,60 @@ def scaling(smoke: bool) -> dict[str, list[tuple[int, float]]]:
     return found
 
 
+# ----------------------------------------------------------------- the limit, and what a call costs
+def beside_the_limit(smoke: bool) -> dict[str, list[float]]:
+    """CPU time of ``simulate(engine="fused")`` in units of the loop written by hand, round by round.
+
+    Both make 1e8 path-steps, in calls of the fused engine's best n; their final points are compared first.
+    """
+    found = {}
+    for real in ("float32",) if smoke else ("float32", "float64"):
+        for name in hand_written.PROBLEMS:
+            kernel, d, watched = kernels()[name]
+            hand_written.require_same(name, kernel, real)
+            n = 2**16 if smoke else 2**20 + 2**19  # times 64 steps: 1e8
+            ours = simulated(kernel, d, watched, real, "fused", STEPS, n)
+            loops = [hand_written.by_hand(name, real, n, STEPS, together) for together in (1, 2)]
+            ours()
+            best = min(loops, key=lambda job: (job(), cpu_seconds(job))[1])
+            ratios = []
+            for _ in range(2 if smoke else ROUNDS):
+                limit = cpu_seconds(best)
+                ratios.append(cpu_seconds(ours) / limit)
+            found[f"{name} {real}"] = ratios
+            print(f"{name} {real}: {statistics.median(ratios):.2f} of a loop by hand", flush=True)
+    return found
+
+
+def calls(smoke: bool) -> dict[str, list[float]]:
+    """Milliseconds of warm calls on C SAM, float64: n = 1 and one step, n = 1,000 and 100 steps; and torch by hand."""
+    kernel, d, watched = kernels()["C SAM"]
+    x0 = torch.ones(d, dtype=torch.float64)
+
+    def ours(n: int, steps: int) -> Job:
+        run = partial(ss.simulate, kernel, x0, observables=watched, engine="fused", n=n, steps=steps)
+        return lambda: run(save_every=steps)
+
+    jobs = {
+        "one replicate, one step": ours(1, 1),
+        "1,000 replicates, 100 steps": ours(1000, 100),
+        "the same in torch by hand": peers.by_torch("C SAM", d, "float64", 1000, 100),
+    }
+    found: dict[str, list[float]] = {name: [] for name in jobs}
+    for job in jobs.values():
+        job()
+    for _ in range(3 if smoke else 20):
+        for name, job in jobs.items():
+            found[name].append(1e3 * cpu_seconds(job))
+    return found
+
+
+def busy() -> str:
+    """A sentence where other work is under way on this machine, nothing where it is quiet."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return f"BUSY: the load was {load:.1f} before this began; measure on a quiet machine." if load > 0.7 else ""
+
+
 # ----------------------------------------------------------------- tables and figure
 def vectors() -> str:
     """The instruction set that the engine compiles for, as ``sdesam info`` says it: "256-bit"."""
@@ -231,6 +286,27 @@ def ratio_of(row: dict[str, Timing], column: str) -> tuple[float, float, float]:
 def table(head: list[str], rows: dict[str, list[str]]) -> list[str]:
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     return lines + [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items()]
+
+
+def spread_of(values: list[float], digits: int = 2) -> str:
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def text_of_limits(limits: dict[str, list[float]], times: dict[str, list[float]]) -> list[str]:
+    at = statistics.median(times["1,000 replicates, 100 steps"]) / statistics.median(times["the same in torch by hand"])
+    return [
+        "",
+        "CPU time of `simulate` in units of a loop written by hand (`hand_written.py`), 1e8 path-steps: the median of",
+        "the rounds, the least and the largest.",
+        "",
+        *table(["problem", "fused / by hand"], {name: [spread_of(ratios)] for name, ratios in limits.items()}),
+        "",
+        "Milliseconds of CPU time of a warm call, C SAM, float64: the median, the least and the largest.",
+        "",
+        *table(["call", "ms"], {name: [spread_of(v, 1)] for name, v in times.items()}),
+        "",
+        f"So a small run takes {at:.2f} of what it takes in torch by hand.",
+    ]
 
 
 def text_of(rows: dict[str, dict[str, Timing]], first: dict[str, tuple[float, float]], lines: dict) -> list[str]:
@@ -341,6 +417,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="few problems, one n, written to a temporary folder")
     smoke = parser.parse_args().smoke
+    warning = busy()
+    print(warning or "the machine is quiet", flush=True)
     one_core()
     global COMPILES
     COMPILES = compiler_works()
@@ -358,7 +436,8 @@ def main() -> None:
                 flush=True,
             )
     lines = scaling(smoke)
-    text = text_of(rows, first, lines)
+    text = text_of(rows, first, lines) + text_of_limits(beside_the_limit(smoke), calls(smoke))
+    text = [*([warning, ""] if warning else []), *text]
     print("\n".join(text))
     (folder / "README.md").write_text(written_into((HERE / "README.md").read_text("utf-8"), text), "utf-8")
     draw(rows, lines, folder / "engine.png")

@@ -12,16 +12,22 @@ from collections.abc import Callable
 
 import numpy as np
 import peers
+import torch
 from llvmlite import ir
 
+import sdesam as ss
+from sdesam.engine.choice import fused_or_reason
+from sdesam.engine.llvm.compilation import Fused
+from sdesam.engine.llvm.cpu import fused_values
 from sdesam.engine.llvm.draws import draw
 from sdesam.engine.llvm.functions import FUNCTIONS
 from sdesam.engine.llvm.native import compiled, machine_fuses
 from sdesam.engine.llvm.vectors import INT64, POINTER, Text, Vector, fma, loop, root
+from sdesam.engine.start import Start
 from sdesam.engine.streams import Streams
 from sdesam.problems.noise import Normal
 
-__all__ = ["PROBLEMS", "by_hand"]
+__all__ = ["PROBLEMS", "by_hand", "require_same"]
 
 ETA, RHO, SIGMA = peers.ETA, peers.RHO, peers.SIGMA
 Point = list[Vector]
@@ -141,3 +147,17 @@ def by_hand(problem: str, real: str, n: int, steps: int, together: int = 1) -> J
 
     job.code = code  # pyright: ignore[reportFunctionMemberAccess]  # keeps the machine code alive
     return job
+
+
+def require_same(problem: str, kernel: ss.Kernel, real: str, steps: int = 8) -> None:
+    """Refuse a loop whose points are not those of the engine, replicate by replicate, up to rounding."""
+    d, _ = PROBLEMS[problem]
+    x0 = torch.ones(d, dtype=getattr(torch, real))
+    found = fused_or_reason(kernel, x0, {"x": ss.coordinate(0)}, {})
+    assert isinstance(found, Fused), found
+    engine = fused_values(found, Start.of(x0).rows, range(2048), saved=np.array([0, steps]), seed=0)[-1, 1]
+    for together in (1, 2):
+        hand = by_hand(problem, real, 2048, steps, together)()
+        apart = np.abs(hand - engine).max()
+        if not apart <= (1e-13 if real == "float64" else 2e-5):
+            raise AssertionError(f"the loop of {problem} by hand, {real}, is another map: it is {apart:.2g} away")

@@ -10,9 +10,11 @@ import torch
 
 import sdesam as ss
 from sdesam.dynamics.torchsde_bridge import to_torchsde
+from sdesam.engine.llvm.native import compiled
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import hand_written
 import jax_peers
 import peers
 
@@ -92,3 +94,29 @@ def test_the_exact_law_is_that_of_our_own_kernel():
         for _ in range(STEPS):
             x = kernel.step(x, torch.randn(N, 2, dtype=torch.float64, generator=generator))
         peers.require_moments(kernel.name, x[:, 0].numpy(), *peers.exact_moments(STEPS), (0.0, 0.0))
+
+
+# ----------------------------------------------------------------- the limit
+def kernel_of(problem):
+    if problem.startswith("A"):
+        g = ss.GaussianOracle(
+            ss.Quadratic(torch.diag(torch.from_numpy(peers.curvatures(int(problem[4:]))))), peers.SIGMA
+        )
+        return ss.euler_maruyama(mc23.usam_sde(g, eta=peers.ETA, rho=peers.RHO), peers.ETA)
+    g = ss.GaussianOracle(ss.TanhNetwork(), peers.SIGMA)
+    if problem == "C SAM":
+        return ss.optimizer(partial(ss.sam, rho=peers.RHO), g, peers.ETA)
+    return ss.euler_maruyama(mc23.dnsam_sde(g, eta=peers.ETA, rho=peers.RHO), peers.ETA)
+
+
+@pytest.mark.parametrize("real", ["float32", "float64"])
+@pytest.mark.parametrize("problem", hand_written.PROBLEMS)
+def test_the_loop_by_hand_makes_the_engines_points(problem, real):
+    hand_written.require_same(problem, kernel_of(problem), real)
+
+
+def test_a_loop_with_another_radius_is_refused(monkeypatch):
+    monkeypatch.setattr(hand_written, "RHO", peers.RHO * (1 + 1e-9))
+    monkeypatch.setattr(hand_written, "compiled", lambda key, write: compiled((*key, "planted"), write))
+    with pytest.raises(AssertionError, match="another map"):
+        hand_written.require_same("C SAM", kernel_of("C SAM"), "float64")
