@@ -40,6 +40,7 @@ def test_the_first_line_comes_within_five_seconds_and_then_one_every_thirty():
 def test_a_silent_job_says_that_it_is_at_work(capsys, quick):
     with reporting(True, 10, "sam"):
         wait_for(capsys, "sam: at work for 0 s, nothing is finished yet")
+    capsys.readouterr()
     threading.Event().wait(0.06)
     assert capsys.readouterr().err == ""  # silent again
 
@@ -71,11 +72,10 @@ def test_advice_is_given_once_and_only_where_more_than_a_minute_is_ahead(capsys,
 
 
 def test_one_voice_of_the_innermost_job(capsys, quick):
-    threads = threading.active_count()
     with speaking(lambda: "outer"):
         wait_for(capsys, "outer")
         with speaking(lambda: "inner"):
-            assert threading.active_count() == threads + 1
+            assert len(progress._SPEAKERS) == 1
             wait_for(capsys, "inner")
             with speaking(None):
                 threading.Event().wait(0.05)
@@ -83,13 +83,47 @@ def test_one_voice_of_the_innermost_job(capsys, quick):
                 threading.Event().wait(0.05)
                 assert capsys.readouterr().err == ""
         wait_for(capsys, "outer")
-    assert threading.active_count() == threads and progress._JOBS == []
+    assert not progress._JOBS
 
 
 def test_an_error_ends_the_voice(quick):
     with pytest.raises(KeyError), speaking(lambda: "x"):
         raise KeyError
-    assert progress._JOBS == []
+    assert not progress._JOBS
+
+
+def test_it_speaks_on_whoever_ends_first_and_whatever_fails(capsys, quick, monkeypatch):
+    """Each of these once silenced it for the rest of the process."""
+    ended, began = threading.Event(), threading.Event()
+
+    def first():
+        with speaking(lambda: "first"):
+            began.set()
+            ended.wait(5)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    began.wait(5)
+    with speaking(lambda: "second"):
+        ended.set()
+        thread.join()
+        capsys.readouterr()
+        wait_for(capsys, "second")
+        with speaking(None), speaking(lambda: "third"):
+            with speaking(None):
+                pass
+            wait_for(capsys, "third")
+        with speaking(lambda: 1 / 0):
+            threading.Event().wait(0.05)
+        wait_for(capsys, "second")
+    while progress._SPEAKERS:
+        threading.Event().wait(0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError), speaking(lambda: "x"):
+            pass
+    with speaking(lambda: "again"):
+        wait_for(capsys, "again")
 
 
 def test_nothing_is_said_where_nothing_was_asked(capsys, quick):

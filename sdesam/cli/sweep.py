@@ -168,7 +168,7 @@ def escape(
         folder = out or Path(temporary)
         lines = EscapeLines(cells, n, folder, deliver)
         finished = (lambda cell: None) if run.as_json else lines.finished
-        _sweep(cells, n, folder, means, dry_run=dry_run, as_json=run.as_json, finished=finished)
+        _sweep(cells, n, folder, means, dry_run=dry_run, as_json=run.as_json, watch=lambda total: finished)
         if not dry_run:
             rows = escape_table(cells, n, folder, say=say)  # raises where some are missing
             deliver(_json_rows(rows)) if run.as_json else lines.finished()
@@ -182,9 +182,9 @@ def _sweep(
     *,
     dry_run: bool,
     as_json: bool,
-    finished: Callable[[Any], object] | None = None,
+    watch: Callable[[int], Callable[[Any], object]] | None = None,
 ) -> None:
-    """Run or estimate; complain by exit code.  A sweep without ``finished`` tells of its cells, and what it did."""
+    """Run or estimate; complain by exit code.  A sweep without ``watch`` tells of its cells, and what it did."""
     from ..engine.eager import UNIT
     from ..sweeps import sessions
     from ..sweeps.lines import CellsDone
@@ -198,9 +198,9 @@ def _sweep(
         deliver(json.dumps(found, indent=1) if as_json else "\n".join(f"{k:<18} {v}" for k, v in found.items()))
         return
     command = shlex.join(["sdesam", *sys.argv[1:]])
-    tell = finished or CellsDone(cells, say).finished
-    report = sessions.sweep(cells, n, out, means, command, say=say, finished=tell)
-    if finished is None:
+    tell = watch or (lambda total: CellsDone(cells, total, say).finished)
+    report = sessions.sweep(cells, n, out, means, command, say=say, watch=tell)
+    if watch is None:
         deliver(sessions.report_text(report, as_json=as_json))
     if report.interrupted:
         raise KeyboardInterrupt

@@ -85,8 +85,9 @@ def duration(seconds: float | int) -> str:
 
 
 # ----------------------------------------------------------------- the one who speaks
-_JOBS: list[Line | None] = []  # under way, the innermost last; None for one that shows itself
-_CHANGING = threading.Lock()
+_JOBS: dict[object, Line | None] = {}  # under way, the latest last; None for one that shows itself
+_CHANGING = threading.Condition()
+_SPEAKERS: list[threading.Thread] = []  # none or one
 
 
 @contextmanager
@@ -95,31 +96,43 @@ def speaking(line: Line | None) -> Iterator[None]:
 
     Where this happens already, ``line`` is what is said meanwhile; None for silence.
     """
-    with _CHANGING:
-        _JOBS.append(line)
-        first = len(_JOBS) == 1
-    ended = threading.Event()
-    thread = threading.Thread(target=_speak, args=(ended,), daemon=True)
-    if first:
-        thread.start()
+    job = object()
     try:
+        with _CHANGING:
+            _JOBS[job] = line
+            if not _SPEAKERS:
+                _SPEAKERS.append(threading.Thread(target=_speak, daemon=True))
+                _SPEAKERS[0].start()
         yield
     finally:
         with _CHANGING:
-            _JOBS.remove(line)
-        ended.set()
-        if first:
-            thread.join()
+            _JOBS.pop(job, None)
+            if _SPEAKERS and _SPEAKERS[0].ident is None:  # it could not be started
+                _SPEAKERS.clear()
+            _CHANGING.notify_all()
 
 
-def _speak(ended: threading.Event) -> None:
-    wait = _FIRST
-    while not ended.wait(wait):
+def _speak() -> None:
+    """Until no job is under way."""
+    next_at = time.perf_counter() + _FIRST
+    while True:
         with _CHANGING:
-            line = _JOBS[-1] if _JOBS else None
+            while _JOBS and (wait := next_at - time.perf_counter()) > 0:
+                _CHANGING.wait(wait)
+            if not _JOBS:
+                _SPEAKERS.clear()
+                return
+            line = next(reversed(_JOBS.values()))
+        next_at = time.perf_counter() + _LATER
         if line is not None:
-            print(line(), file=sys.stderr, flush=True)
-        wait = _LATER
+            _say(line)
+
+
+def _say(line: Line) -> None:
+    try:
+        print(line(), file=sys.stderr, flush=True)
+    except Exception:  # a closed stderr, say: progress stops no computation
+        return
 
 
 @contextmanager

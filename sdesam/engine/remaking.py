@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from types import CellType, FunctionType
 from typing import Any
 
-__all__ = ["Build", "function_like", "held_by", "object_like", "once", "partial_of"]
+__all__ = ["Build", "function_like", "object_like", "once", "partial_of"]
 
 Build = Callable[[Sequence[Any], dict[int, Any]], Any]  # of all numbers, and of what is made already: shared parts stay
 
@@ -35,12 +34,11 @@ def partial_of(count: int, names: tuple[str, ...]) -> Callable[[list], Any]:
 
 
 def function_like(value: FunctionType) -> Callable[[list], FunctionType]:
-    """The function with what its closure and its defaults hold."""
-    count = len(value.__closure__ or ())
+    """The function with what its closure holds."""
 
     def made(parts: list) -> FunctionType:
-        closure, defaults = tuple(CellType(v) for v in parts[:count]), tuple(parts[count:])
-        new = FunctionType(value.__code__, value.__globals__, value.__name__, defaults or None, closure or None)
+        closure = tuple(CellType(v) for v in parts)
+        new = FunctionType(value.__code__, value.__globals__, value.__name__, value.__defaults__, closure or None)
         new.__kwdefaults__, new.__module__, new.__qualname__ = (
             value.__kwdefaults__,
             value.__module__,
@@ -62,11 +60,3 @@ def object_like(value: Any, names: tuple[str, ...]) -> Callable[[list], Any]:
         return new
 
     return made
-
-
-def held_by(value: Any) -> dict[str, Any]:
-    """What an object holds; what it has computed for itself and keeps is left out, and made again."""
-    if not hasattr(value, "__dict__"):
-        return {f.name: getattr(value, f.name, None) for f in fields(value)}
-    computed = functools.cached_property
-    return {name: v for name, v in vars(value).items() if not isinstance(getattr(type(value), name, None), computed)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dis
 import functools
-import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Container, Mapping
 from dataclasses import fields, is_dataclass
@@ -22,11 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["PACKAGES", "Memo", "Nameless", "Recent", "assigned_names", "cell_value", "looked_up_names", "unwrapped"]
+__all__ = ["PACKAGES", "Memo", "Nameless", "Recent", "cell_value", "home", "looked_up_names", "unwrapped"]
 
 _PLAIN = (str, bytes, torch.dtype, torch.device, type, ModuleType, BuiltinFunctionType)
 _LONGEST = 1000  # entries of a list that are looked into
 PACKAGES = (__name__.partition(".")[0], "torch", "numpy", "scipy")  # functions of these read no global of the user's
+_CHECKERS = ("beartype", "jaxtyping", PACKAGES[0])  # whose wrappers check types in the tests
 Value = TypeVar("Value")
 
 
@@ -76,13 +76,14 @@ class _Walk:
         return tuple((name, self.key(v, name in changing)) for name, v in held.items())
 
     def _function(self, value: FunctionType) -> Any:
-        known, value = _is_known(value), unwrapped(value)
+        value = unwrapped(value)
+        known = home(value) in PACKAGES
         code = value.__code__
         held = dict(zip(code.co_freevars, map(cell_value, value.__closure__ or ()), strict=True))
         if not known:
             held |= {name: value.__globals__[name] for name in looked_up_names(code) if name in value.__globals__}
             held |= {"(defaults)": value.__defaults__, "(keywords)": value.__kwdefaults__}
-        return code, *self._named(held, assigned_names(code))
+        return code, *self._named(held, _assigned(code))
 
     def _itself(self, value: Any) -> Any:
         try:
@@ -109,13 +110,25 @@ def _signs(value: Any) -> Any:
     return bool((value > 0).any()), bool((value < 0).any()), bool((value == 0).any())
 
 
-def _is_known(value: FunctionType) -> bool:
-    return (value.__module__ or "").partition(".")[0] in PACKAGES
+def home(value: FunctionType) -> str:
+    """The top package of the module in which a function was written; ``wraps`` copies another one's ``__module__``."""
+    return str(value.__globals__.get("__name__", "")).partition(".")[0]
 
 
 def unwrapped(value: FunctionType) -> FunctionType:
     """A function of the packages without what checks its types, which adds nothing; the user's as they are."""
-    return inspect.unwrap(value) if _is_known(value) else value
+    inner = getattr(value, "__wrapped__", None)
+    while isinstance(inner, FunctionType) and home(value) in _CHECKERS and _wraps_ours(inner):
+        value, inner = inner, getattr(inner, "__wrapped__", None)
+    return value
+
+
+def _wraps_ours(value: FunctionType) -> bool:
+    """Whether a function is the package's, or checks the types of one."""
+    inner = getattr(value, "__wrapped__", None)
+    return home(value) == PACKAGES[0] or (
+        home(value) in _CHECKERS and isinstance(inner, FunctionType) and _wraps_ours(inner)
+    )
 
 
 def cell_value(cell: Any) -> Any:
@@ -127,7 +140,7 @@ def cell_value(cell: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=1024)
-def assigned_names(code: CodeType) -> frozenset[str]:
+def _assigned(code: CodeType) -> frozenset[str]:
     """Names of an outer function, or of the module, that the code assigns to."""
     stores = ("STORE_DEREF", "STORE_GLOBAL")
     return frozenset(i.argval for i in dis.get_instructions(code) if i.opname in stores)

@@ -65,9 +65,21 @@ class _Simulated(Setting):
         raise TypeError(f"{type(self).__name__} does not say what it looks at")
 
     def typical(self) -> _Simulated:
-        """A cell of the same structure, whose numbers are the same for all of that structure."""
-        numbers = {"eta": _TYPICAL, "rho": _TYPICAL * bool(self.rho), "sigma": _TYPICAL * bool(self.sigma)}
-        return replace(self, seed=0, engine=ENGINES[-1], **numbers)  # pyright: ignore[reportArgumentType]
+        """A cell of the same structure, whose numbers are the same for all of that structure.
+
+        A method of the user's may go by its numbers: they stay.
+        """
+        numbers: dict[str, Any] = {
+            "eta": _TYPICAL,
+            "rho": _TYPICAL * bool(self.rho),
+            "sigma": _TYPICAL * bool(self.sigma),
+        }
+        return replace(self, seed=0, engine=ENGINES[-1], **({} if ".py:" in self.method else numbers))
+
+    @property
+    def is_tame(self) -> bool:
+        """Whether only compiled code of this package runs."""
+        return self.engine == ENGINES[0] and not any(".py:" in name for name in (self.landscape, self.method))
 
     @property
     def work(self) -> float:

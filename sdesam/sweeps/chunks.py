@@ -99,6 +99,11 @@ class Plan:
         return self._to_do[chunk.text] == 0
 
     @property
+    def unfinished(self) -> int:
+        """Cells of which something is missing."""
+        return sum(left > 0 for left in self._to_do.values())
+
+    @property
     def seconds_left(self) -> float:
         """Of one worker, for all that is missing; kinds of cells without a pace yet take the mean of the others."""
         if not self._paces:

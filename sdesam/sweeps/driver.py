@@ -63,8 +63,8 @@ def run_sweep(
     Parameters
     ----------
     cells : frozen dataclasses (see ``store.Cell``); a lazy sequence is indexed, not copied
-    executor : any ``concurrent.futures.Executor``; by default this process as long as less than five seconds are left
-        of it, then one process a core, spawned, one torch thread each.
+    executor : any ``concurrent.futures.Executor``; by default one process a core, spawned, one torch thread each; a
+        sweep of a few seconds of compiled cells of the catalogue stays in this process.
         A script that uses the default must guard its main code with ``if __name__ == "__main__"``
     workers : processes of the default executor, or the executor's width where it does not tell
     shard : (i, of): compute the i-th of equal shares only; the shares meet in one store
@@ -111,11 +111,16 @@ def carry_out(
         pool = Pool(executor, workers)
         with pool, interruptible() as stop, reporting(progress, math.ceil(plan.work), "sweep") as advance:
             drive = _Drive(plan, store, pool, stop, advance, report, finished or (lambda cell: None))
-            drive.through(alone=executor is None and workers is None)
+            drive.through(alone=executor is None and workers is None and _is_tame(plan))
             report.interrupted = stop.is_set()
     whole = plan.is_whole and not (report.failed or report.interrupted)
     report.complete = len(cells) if whole else _complete(cells, store, plan.units)
     return report
+
+
+def _is_tame(plan: Plan) -> bool:
+    """Whether all that is missing is computed by compiled code of this package, which takes no process down."""
+    return all(getattr(cell, "is_tame", False) for cell, _ in plan.work_by_kind.values())
 
 
 def _complete(cells: Sequence[Cell], store: Store, units: int) -> int:

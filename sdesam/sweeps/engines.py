@@ -19,16 +19,19 @@ def engine_of(cell: Any) -> str:
     """The engine of a cell: the fused one wherever a cell of its structure traces, on every machine.
 
     A cell has ``typical()``, one of its structure, which says what it simulates by ``kernel(side)``, ``start()`` and
-    ``watched``.  The numbers, the seed and the number of steps do not matter; a device other than the CPU is eager.
+    ``watched``.  The seed and the number of steps do not matter, nor do eta, rho and sigma unless the method is a file
+    of the user's; a device other than the CPU is eager.  So is what fails, until it is found out why: ``check`` raises.
     """
-    return _engine_of_structure(cell.typical()) if cell.device == "cpu" else "eager"
-
-
-@lru_cache(maxsize=1024)
-def _engine_of_structure(cell: Any) -> str:
-    try:
-        with guarded(), torch.no_grad():
-            found = listing_or_reason(cell.kernel(cell.side), cell.start(), cell.watched, {})
-    except Exception:  # it cannot run at all, and ``check`` says why
+    if cell.device != "cpu":
         return "eager"
+    try:
+        return _engine_of_structure(cell.typical())
+    except Exception:
+        return "eager"
+
+
+@lru_cache(maxsize=1024)  # failures are not kept
+def _engine_of_structure(cell: Any) -> str:
+    with guarded(), torch.no_grad():
+        found = listing_or_reason(cell.kernel(cell.side), cell.start(), cell.watched, {})
     return "eager" if isinstance(found, str) else "fused"

@@ -71,11 +71,14 @@ def _line(rows: Sequence[Row]) -> str:
 
 
 class CellsDone:
-    """A line for a finished cell of a sweep, by what varies in the grid; no more than one a second."""
+    """A line for a finished cell of a sweep, by what varies in the grid; no more than one a second.
 
-    def __init__(self, grid: Grid, write: Callable[[str], object]) -> None:
+    ``total`` cells have something to do.
+    """
+
+    def __init__(self, grid: Grid, total: int, write: Callable[[str], object]) -> None:
         self._varying = [name for name, values in grid.axes.items() if len(values) > 1 and name != "horizon"]
-        self._total, self._write = len(grid), write
+        self._total, self._write = total, write
         self._done, self._last = 0, -math.inf
 
     def finished(self, cell: Any) -> None:

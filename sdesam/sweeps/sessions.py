@@ -139,9 +139,11 @@ def sweep(
     command: str,
     *,
     say: Say = warnings.warn,
-    finished: Callable[[Any], object] | None = None,
+    watch: Callable[[int], Callable[[Any], object]] | None = None,
 ) -> SweepReport:
-    """Compute what the store at ``folder`` misses, and log the run; ``finished`` is told of each cell that ends.
+    """Compute what the store at ``folder`` misses, and log the run.
+
+    ``watch`` maps the number of cells of which something is missing to what is told of each that ends.
 
     Raises
     ------
@@ -159,6 +161,7 @@ def sweep(
     name = f"{time.strftime('%Y%m%dT%H%M%S')}-{platform.node()}-{os.getpid()}-{fraction:09d}"
     run = provenance(command) | {"n": n, "shard": means.shard, "grid": grid.document()}
     store.log_run(name, run)
+    finished = watch and watch(plan.unfinished)
     with means.open() as (executor, workers):
         report = carry_out(plan, store, executor, workers=workers, progress=True, finished=finished)
     done = {"chunks": report.computed, "failed": report.failed, "interrupted": report.interrupted}

@@ -1,6 +1,10 @@
 """What was traced serves every number of its structure: no trace for a new eta, and never an old answer."""
 
+import collections
+import functools
 import gc
+import os
+import sys
 import types
 import weakref
 from dataclasses import dataclass
@@ -14,6 +18,7 @@ import sdesam as ss
 from sdesam.engine.parameters import Parameters
 from sdesam.engine.tracing import listed
 from sdesam.engine.tracing.listed import TRACES
+from sdesam.problems.noise import Normal
 from sdesam.theory import monzio_compagnoni2023 as mc23
 
 pytestmark = pytest.mark.untyped  # a parameter is a tensor while its list is made
@@ -143,8 +148,8 @@ def test_a_closure_whose_number_changes_gives_the_new_answer(traced):
     def loss(c):
         return lambda x: c * x.sum(-1)
 
-    assert [round(slope(loss(c)), 9) for c in (1.0, 3.0, -2.0)] == [1, 3, -2]
-    assert len(traced) == 8  # a negative number is another structure
+    assert [round(slope(loss(c)), 9) for c in (1.0, 3.0, -2.0, 3.0)] == [1, 3, -2, 3]
+    assert len(traced) == 3 * 4  # the user's numbers count by their value
     a = 1.0
 
     def own(x):
@@ -263,10 +268,11 @@ def test_weights_that_change_in_place_give_the_new_answer():
     with torch.no_grad():
         layer.weight *= 5
     found.append(slope(f))
-    assert found[1] != found[0] and np.round(found, 9).tolist() == [1, 1, 5]
+    assert found[1] != found[0]
+    assert np.round(found, 9).tolist() == [1, 1, 5]
 
 
-def test_what_no_structure_shows_is_compared_and_traced_anew(tmp_path, traced):
+def test_what_reads_a_file_has_no_structure(tmp_path, traced):
     file = tmp_path / "scale"
 
     def f(x):
@@ -278,7 +284,297 @@ def test_what_no_structure_shows_is_compared_and_traced_anew(tmp_path, traced):
         found.append(slope(f))
         counts.append(len(traced))
     assert np.round(found, 9).tolist() == [1, 3, 3]
-    assert counts == [4, 8, 8]
+    assert counts == [4, 8, 12]
+
+
+# ------------------------------------------- found by a hostile reading: all of these once gave 1,000 twice
+LIMIT = 1e3
+
+
+def seen(phi):
+    """The mean of phi where x doubles 20 times from 0.1: at 1e5, far beyond all points of comparison."""
+    double = ss.optimizer(ss.sgd, ss.ExactOracle(lambda x: -(x * x).sum(-1) / 2), eta=1.0)
+    return round(run(double, [0.1, 0.1], {"phi": phi}, steps=20, n=1)[-1], 6)
+
+
+def by_recursion(limit):
+    def f(x, k=2):
+        return x[..., 0].clamp(max=limit) if k == 0 else f(x, k - 1)
+
+    return f
+
+
+@dataclass(frozen=True)
+class Clip:
+    limit: float
+
+    def __call__(self, x):
+        return x[..., 0].clamp(max=self.limit)
+
+
+class Within:
+    def __init__(self, held):
+        self.held = held
+
+    def __call__(self, x):
+        return self.held[0](x)
+
+
+class OfClass:
+    LIMITS = (1e3,)
+
+    def __call__(self, x):
+        return x[..., 0].clamp(max=self.LIMITS[0])
+
+
+def by_class_attribute(limit):
+    OfClass.LIMITS = (limit,)
+    return OfClass()
+
+
+class ByProperty:
+    @property
+    def limit(self):
+        return LIMIT
+
+    def __call__(self, x):
+        return x[..., 0].clamp(max=self.limit)
+
+
+def by_property(limit):
+    global LIMIT
+    LIMIT = limit
+    return ByProperty()
+
+
+class Slotted:
+    __slots__ = ("limit",)
+
+    def __init__(self, limit):
+        self.limit = limit
+
+    def __call__(self, x):
+        return x[..., 0].clamp(max=self.limit)
+
+
+class Network(torch.nn.Module):
+    def __init__(self, limit):
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, x):
+        return x[..., 0].clamp(max=self.limit)
+
+
+ONE_NETWORK = Network(1e3)
+
+
+def by_network(limit):
+    ONE_NETWORK.limit = limit
+    return ONE_NETWORK
+
+
+def by_hook(limit):
+    layer = torch.nn.Identity()
+    layer.register_forward_hook(lambda m, given, out: out.clamp(max=limit))
+    return lambda x: layer(x)[..., 0]
+
+
+def by_function_attribute(limit):
+    def f(x):
+        return x[..., 0].clamp(max=f.limit)
+
+    f.limit = limit
+    return f
+
+
+helper.deeper = types.ModuleType("helper.deeper")
+helper.deeper.__file__ = __file__
+
+
+def by_deep_module(limit):
+    helper.deeper.LIMIT = limit
+    return lambda x: x[..., 0].clamp(max=helper.deeper.LIMIT)
+
+
+def by_import(limit):
+    helper.LIMIT = limit
+
+    def f(x):
+        import helper_of_tests
+
+        return x[..., 0].clamp(max=helper_of_tests.LIMIT)
+
+    sys.modules["helper_of_tests"] = helper
+    return f
+
+
+QUEUE = collections.deque([1e3])
+
+
+def by_queue(limit):
+    QUEUE[0] = limit
+    return lambda x: x[..., 0].clamp(max=QUEUE[0])
+
+
+def by_bound_builtin(limit, held=[0.0]):  # noqa: B006
+    held[0] = limit
+    read = held.__getitem__
+    return lambda x: x[..., 0].clamp(max=read(0))
+
+
+class Attributed(dict):
+    limit = 0.0
+
+
+def by_subclass(limit):
+    held = Attributed()
+    held.limit = limit
+    return lambda x: x[..., 0].clamp(max=held.limit)
+
+
+class Length(float):
+    unit = 1.0
+
+
+def by_float_subclass(limit):
+    held = Length(1.0)
+    held.unit = limit
+    return lambda x: x[..., 0].clamp(max=held.unit)
+
+
+def by_environment(limit):
+    os.environ["SDESAM_TEST_LIMIT"] = str(limit)
+    return lambda x: x[..., 0].clamp(max=float(os.environ["SDESAM_TEST_LIMIT"]))
+
+
+HIDDEN = [
+    by_recursion, Clip, by_class_attribute, by_property, Slotted, by_network, by_hook, by_function_attribute,
+    by_deep_module, by_import, by_queue, by_bound_builtin, by_subclass, by_float_subclass, by_environment,
+    lambda limit: Within([Clip(limit)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", HIDDEN, ids=lambda way: way.__name__)
+def test_a_limit_far_from_the_start_is_never_an_old_one(way):
+    assert [seen(way(limit)) for limit in (1e3, 1e4, 1e3)] == [1e3, 1e4, 1e3]
+
+
+def test_one_object_in_two_places():
+    for limit in (1e3, 1e4):
+        shared = Clip(limit)
+        double = ss.optimizer(ss.sgd, ss.ExactOracle(lambda x: -(x * x).sum(-1) / 2), eta=1.0)
+        found = run(double, [0.1, 0.1], {"a": shared, "b": Within([shared])}, steps=20, n=1)
+        assert (round(found[20]), round(found[-1])) == (limit, limit)
+
+
+def wrapped_update(limit):
+    @functools.wraps(ss.sam)
+    def wrapper(g, x, z, *, rho):
+        return ss.sam(g, x, z, rho=rho).clamp(-limit, limit)
+
+    return wrapper
+
+
+def going_by_its_type(g, x, z, *, rho):
+    return -x.clamp(max=1e3 if isinstance(rho, float) else 1e9)
+
+
+def looked_up(g, x, z, *, rho):
+    return -x.clamp(max={0.1: 1e3, 0.2: 1e4}.get(rho, 1e9))
+
+
+def moved(update, rho=0.1):
+    flat = ss.ExactOracle(lambda x: -(x * x).sum(-1) / 2)
+    kernel = ss.optimizer(partial(update, rho=rho), flat, eta=1.0)
+    fused, eager = (
+        ss.simulate(kernel, [0.1, 0.1], steps=20, observables={"x": lambda x: x[..., 0]}, n=1, engine=engine)
+        for engine in ("fused", "eager")
+    )
+    np.testing.assert_allclose(fused.estimate("x").value, eager.estimate("x").value, rtol=1e-12)
+
+
+def test_updates_that_wrap_ours_or_go_by_the_number_they_get():
+    for limit in (1e3, 1e4):
+        moved(wrapped_update(limit))
+    moved(going_by_its_type)
+    for rho in (0.7, 0.1, 0.2, 0.7):
+        moved(looked_up, rho)
+
+
+def test_the_users_code_sees_no_parameter_of_a_trace():
+    kinds, kept = set(), {}
+
+    def update(g, x, z, *, rho):
+        kinds.add((type(rho), type(g.sigma)))
+        kept.setdefault(rho, 2 * rho)
+        return g(x, z) * rho
+
+    for rho in (0.1, 0.3):
+        run(sam(rho=rho, update=update))
+    assert kinds == {(float, float)} and sorted(kept) == [0.1, 0.3]
+
+
+@dataclass(frozen=True)
+class Heavy:
+    """Momentum from rest: its first step says nothing about beta."""
+
+    beta: object
+    noise = Normal(2)
+    substeps, dt, name = 1, 0.1, "heavy"
+
+    def init(self, x0):
+        return x0, torch.zeros_like(x0)
+
+    def position(self, state):
+        return state[0]
+
+    def step(self, state, z):
+        x, v = state
+        v = self.beta.value * v - 0.1 * (x + 0.1 * z)
+        return x + v, v
+
+
+class Value:
+    def __init__(self, value):
+        self.value = value
+
+
+def test_a_state_at_rest_hides_nothing(monkeypatch):
+    monkeypatch.setattr(Parameters, "key", property(lambda self: "one"))  # as if the structure saw nothing
+    beta = Value(0.9)
+    found = []
+    for value in (0.9, 0.1):
+        beta.value = value
+        run(Heavy(beta), steps=1)
+        found.append(run(Heavy(beta), steps=20)[20])
+    assert found[0] == pytest.approx(run(Heavy(Value(0.9)), steps=20)[20], rel=1e-12)
+    TRACES.clear()
+    assert found[1] == run(Heavy(Value(0.1)), steps=20)[20] and found[0] != found[1]
+
+
+def test_what_was_traced_before_changes_no_bit():
+    def update(g, x, z, *, rho, alpha):
+        return torch.as_tensor(rho) * ((alpha**3) * g(x, z))
+
+    def result(rho):
+        kernel = ss.optimizer(partial(update, rho=rho, alpha=1.427), ss.GaussianOracle(ss.Saddle(), 0.2), eta=3.0)
+        return run(kernel)
+
+    alone = result(0.25)
+    TRACES.clear()
+    result(0.1)
+    np.testing.assert_array_equal(result(0.25), alone)
+
+
+def test_what_is_long_or_cannot_be_hashed_is_traced_at_every_call(traced):
+    numbers = [float(i) for i in range(10**5)]
+
+    def f(x):
+        return numbers[3] * x.sum(-1)
+
+    assert [round(slope(f), 9) for _ in range(2)] == [3, 3]
+    assert len(TRACES) == 0 and len(traced) == 8
 
 
 def test_a_structure_that_sees_too_little_gives_no_wrong_answer(monkeypatch):

@@ -50,6 +50,8 @@ def test_what_traces_is_fused_and_the_rest_eager(losses):
 
 
 def test_numbers_do_not_choose_the_engine():
+    own = replace(CELL, method="mine.py:up", method_is="known", engine="eager")
+    assert own.typical().rho == own.rho  # the user's method may go by it
     for change in ({"eta": 0.9}, {"rho": 3.0}, {"sigma": 2.0}, {"seed": 9}, {"steps": 4000, "saves": 5}):
         assert replace(CELL, **change).typical() == CELL.typical()
     assert replace(CELL, rho=0.0).typical() != CELL.typical()  # another list
@@ -96,18 +98,26 @@ def test_a_short_sweep_starts_no_process(tmp_path, monkeypatch):
         raise AssertionError("a process")
 
     monkeypatch.setattr(Pool, "submit", refuse)
-    report = run_sweep([CELL, *toys(3)], Store(tmp_path / "s"), n=3 * 1024)
-    assert (report.complete, report.failed) == (4, [])
+    report = run_sweep([CELL, EXIT], Store(tmp_path / "s"), n=3 * 1024)
+    assert (report.complete, report.failed) == (2, [])
+
+
+def test_what_could_take_this_process_down_runs_in_another(tmp_path, losses):
+    cell = replace(EXIT, landscape=losses("smooth"), landscape_is="", engine="", x0=(0.1, 0.1))
+    assert EXIT.is_tame and not cell.is_tame and not replace(EXIT, engine="eager").is_tame
+    report = run_sweep([Toy(1.0, trouble="die"), CELL], Store(tmp_path / "s"), n=1024)
+    assert report.complete == 1 and len(report.failed) == 1
 
 
 def test_a_long_one_goes_on_in_others(tmp_path, monkeypatch):
     monkeypatch.setattr(driver, "_ALONE", 0.0)
-    report = run_sweep(toys(3), Store(tmp_path / "s"), n=4 * 1024)
+    cells = [replace(CELL, rho=rho) for rho in (0.1, 0.2, 0.3)]
+    report = run_sweep(cells, Store(tmp_path / "s"), n=4 * 1024)
     assert (report.complete, report.failed) == (3, [])
 
 
 def test_what_fails_here_is_tried_again(tmp_path):
-    report = run_sweep([Toy(1.0, trouble="raise"), *toys(2)], Store(tmp_path / "s"), n=1024)
+    report = run_sweep([Toy(1.0, trouble="raise"), *toys(2)], Store(tmp_path / "s"), Serial(), n=1024)
     assert report.complete == 2 and "this cell cannot be computed" in report.failed[0]
 
 
@@ -120,6 +130,15 @@ def test_estimates_settle_although_the_first_chunk_also_compiles():
         plan.measured(chunk, 0.01 * chunk.count + (3.0 if k == 0 else 0.0))
         told.append(plan.seconds_left)
     assert told[0] > 1000 and told[1] == pytest.approx(9.98) and told[-1] == pytest.approx(0.0)
+
+
+def test_a_resumed_sweep_counts_what_was_missing(tmp_path):
+    axes = {"landscape": ("saddle",), "method": ("sgd",), "eta": (0.1, 0.2, 0.05), "sigma": (0.3,), "steps": (10,)}
+    grid, said = Grid(Ensemble, {**axes, "side": ("algorithm",)}), []
+    Store(tmp_path / "s").write(canonical(grid[0]), 0, 1, grid[0].compute(range(1024)))
+    tell = lambda total: CellsDone(grid, total, said.append).finished  # noqa: E731
+    sweep(grid, 1024, tmp_path / "s", Means("serial"), "test", watch=tell)
+    assert said[-1].startswith("2 of 2 cells done")
 
 
 def test_cells_are_told_as_they_end(tmp_path):
@@ -149,7 +168,7 @@ def test_no_more_than_a_line_a_second_for_cells(monkeypatch):
     monkeypatch.setattr("sdesam.sweeps.lines.time.monotonic", lambda: now[0])
     axes = {"landscape": ("saddle",), "method": ("sgd",), "eta": (0.1, 0.2), "sigma": (0.3,), "steps": (10,)}
     grid, written = Grid(Ensemble, {**axes, "side": ("algorithm", "SDE")}), []
-    done = CellsDone(grid, written.append)
+    done = CellsDone(grid, 4, written.append)
     for i in range(4):
         done.finished(grid[i])
         now[0] += 0.6

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ...dynamics.kernels import Kernel
-from ...problems.noise import Normal
+from ...problems.noise import Noise, Normal
 from ...problems.observables import asked
 from ..streams import Streams
+from ..structures import Recent
 from .checks import far_draws, points_around, with_far
 from .listings import Listing, Member
 from .members import Form, Part, Stepper, factors_of, joined, parts_of, stepper_of
@@ -41,10 +43,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Lists:
-    """The lists of a subject: a step for each part of its kernel, and what is watched."""
+    """The lists of a subject: a step for each part of its kernel, and what is watched.
+
+    ``bound`` holds what they are with numbers for their open parameters, for the latest ones.
+    """
 
     steps: tuple[Program, ...]
     observe: Program
+    bound: Recent = field(default_factory=partial(Recent, 4), compare=False)
 
     @property
     def distinct(self) -> Iterator[Program]:
@@ -135,6 +141,12 @@ class Apart:
         kernels = [id(part.kernel) for part in self.parts]
         return tuple(map(kernels.index, kernels))
 
+    @property
+    def remembers(self) -> bool:
+        """Whether a state holds more than a position, or what is watched is not of the position."""
+        plain = all(len(f.shapes) == 1 and f.shapes[0] == tuple(self.x0.shape) for f in self.forms)
+        return not plain or bool(self.subject.internals)
+
     def functions(self) -> list[Function]:
         """Those of all lists: the steps of different parts, and what is watched."""
         return [*(self._step(i) for i in dict.fromkeys(self.firsts)), self._watch()]
@@ -157,7 +169,7 @@ class Apart:
     def _draws(self, part: Part) -> tuple[tuple[Tensor, ...], Any]:
         """A draw for each row, as tensors and how they are nested."""
         noise = part.kernel.noise
-        z = noise.draw(Streams(seed=0, first=0, count=len(self.rows)).bits, self.rows.dtype)
+        z = (_drawn if type(noise) is Normal else _drawn.__wrapped__)(noise, self.rows.dtype, len(self.rows))
         draws, several = pytree.tree_flatten(z)
         pairs = zip(draws, factors_of(noise), strict=True)
         return tuple(far_draws(t) if isinstance(factor, Normal) else t for t, factor in pairs), several
@@ -193,6 +205,12 @@ class _Initial:
         """The state's tensors at starts (rows, d)."""
         pairs = zip(self.steppers, self.forms, strict=True)
         return [leaf for stepper, form in pairs for leaf in form.take(stepper.init(x0))]
+
+
+@lru_cache(maxsize=64)
+def _drawn(noise: Noise, dtype: torch.dtype, count: int) -> Any:
+    """The first draw of so many replicates of seed 0."""
+    return noise.draw(Streams(seed=0, first=0, count=count).bits, dtype)
 
 
 def _now(stepper: Stepper, k: int) -> Tensor:

@@ -15,6 +15,7 @@ list's running error bound in the precision of the run is added, and a far point
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,12 @@ from .programs import COMPARISONS, Program
 from .rounding import Rounded, evaluate_rounded
 from .trace import NotTraceable
 
-__all__ = ["PRECISIONS", "compare_with", "evaluate", "far_draws", "points_around", "with_far"]
+__all__ = ["PRECISIONS", "compare_with", "evaluate", "far_draws", "points_around", "require_alike", "with_far"]
 
 PRECISIONS = {torch.float64: 1e-9, torch.float32: 1e-4}  # of the variation: rounding inside, with room for cancellation
 _ROUNDINGS = 32  # units in the last place of a result
 _FAR = {torch.float64: 1e-6, torch.float32: 1e-3}  # of the largest number at a far point
+_SPREAD = 128  # points at which two lists are compared
 _NEAR = 4  # at which they are compared; a trace is made at another
 _FACTORS = (-1.0, 0.0, 10.0, 100.0)  # of a start, for the far points
 _DRAWS = (1.0, 10.0, -10.0, -1.0)  # of a Gaussian draw there
@@ -43,8 +45,12 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 
 def points_around(x0: Tensor) -> Tensor:
     """A few different points near a start (d,): the first to trace at, the others to compare at."""
-    shift = np.random.default_rng(0).standard_normal((1 + _NEAR, len(x0))) * 0.3
-    return x0 + torch.from_numpy(shift).to(x0)
+    return x0 + _shifts(len(x0)).to(x0)
+
+
+@lru_cache(maxsize=64)
+def _shifts(d: int) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(0).standard_normal((1 + _NEAR, d)) * 0.3)
 
 
 def with_far(near: Tensor) -> Tensor:
@@ -81,11 +87,11 @@ def compare_with(
     rows = np.array([*given, *wanted], float)
     with np.errstate(all="ignore"):
         found = np.array([np.broadcast_to(a, points) for a in _values(program, given)], float)
-        changes = np.array(wanted, float), np.array(old or np.zeros((len(wanted), points)), float)
-        bad = np.array([_apart(a, b, x, rows, dtype) for a, b, x in zip(found, *changes, strict=True)])
+        right, old = np.array(wanted, float), np.array(old or np.zeros((len(wanted), points)), float)
+        bad = _apart(found, right, old, np.abs(rows), dtype)
         if bad.any():
-            bad &= _beyond_rounding(program, given, np.abs(found - changes[0]), dtype)
-    for a, b, apart in zip(found, changes[0], bad, strict=True):
+            bad &= _beyond_rounding(program, given, np.abs(found - right), dtype)
+    for a, b, apart in zip(found, right, bad, strict=True):
         if apart.any():
             i = int(np.flatnonzero(apart)[0])
             raise NotTraceable(
@@ -95,27 +101,53 @@ def compare_with(
             )
 
 
+def require_alike(one: Program, other: Program, what: str) -> None:
+    """Two lists of one function, at points of all sizes: raise ``NotTraceable`` where they differ beyond rounding."""
+    rng, count = np.random.default_rng(0), _SPREAD
+    least = min((len(t) for t in (*one.tables, *other.tables)), default=1)
+    sizes = {"f": lambda: rng.choice((-1.0, 1.0), count) * 10 ** rng.uniform(-8, 8, count),
+             "b": lambda: rng.random(count) < 0.5, "i": lambda: rng.integers(0, least, count)}  # fmt: skip
+    given = [sizes[kind]() for kind in one.inputs]
+    with np.errstate(all="ignore"):
+        found, again = (np.array([np.broadcast_to(a, count) for a in _values(p, given)], float) for p in (one, other))
+        near = np.abs(found - again) <= PRECISIONS[torch.float64] * np.maximum(np.abs(found), np.abs(again))
+        bad = ~(near | (found == again) | (np.isnan(found) & np.isnan(again)))
+    if bad.any():
+        bad &= _beyond_rounding(one, given, np.abs(found - again), torch.float64, near=0)
+    if bad.any():
+        i, k = (int(v[0]) for v in np.nonzero(bad))
+        raise NotTraceable(
+            f"the list of {what} with open parameters gives {found[i, k]:.9g} where the one with their numbers gives "
+            f"{again[i, k]:.9g}"
+        )
+
+
 def _beyond_rounding(
-    program: Program, given: Sequence[np.ndarray], apart: np.ndarray, dtype: torch.dtype
+    program: Program, given: Sequence[np.ndarray], apart: np.ndarray, dtype: torch.dtype, near: int = _NEAR
 ) -> np.ndarray:
-    """Where values differ by more than twice the list's rounding bound; at far points without a bound they do not."""
+    """Where values differ by more than twice the list's rounding bound; at far points without a bound they do not.
+
+    The first ``near`` points are near the start.
+    """
     kind = np.dtype(str(dtype).removeprefix("torch."))
     bounds = evaluate_rounded(program, [Rounded.of(c) for c in given], kind)
     e = np.array([np.broadcast_to(r.e, apart.shape[1]) for r in bounds])
-    far = np.arange(apart.shape[1]) >= _NEAR
+    far = np.arange(apart.shape[1]) >= near
     return ~(apart <= 2 * e) & ~(far & np.isinf(e)) | (~far & np.isinf(e))
 
 
-def _apart(a: np.ndarray, b: np.ndarray, x: np.ndarray, rows: np.ndarray, dtype: torch.dtype) -> np.ndarray:
-    """At which points a is not b; x is what b was before."""
-    change = (b - x)[:_NEAR]
-    change = change[np.isfinite(change)]
-    spread = float(change.max() - change.min()) if len(change) else 0.0
+def _apart(a: np.ndarray, b: np.ndarray, x: np.ndarray, sizes: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    """At which points (outputs, points) a is not b; x is what b was before, sizes those of all numbers there."""
+    change = (b - x)[:, :_NEAR]
+    known = np.isfinite(change)
+    high, low = np.where(known, change, -np.inf).max(1), np.where(known, change, np.inf).min(1)
+    spread = np.where(known.any(1), high - low, 0.0)[:, None]
     allowed = PRECISIONS[dtype] * spread + _ROUNDINGS * torch.finfo(dtype).eps * (np.abs(b) + np.abs(x))
-    far = np.arange(len(b)) >= _NEAR
-    allowed = np.where(far, _FAR[dtype] * (np.abs(rows).max(0) + spread), allowed)
+    far = np.arange(b.shape[1]) >= _NEAR
+    largest = sizes.max(0)
+    allowed = np.where(far, _FAR[dtype] * (largest + spread), allowed)
     same = (a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= allowed)
-    return ~same & ~(far & ~np.isfinite(rows).all(0))
+    return ~same & ~(far & ~np.isfinite(largest))
 
 
 def _wide(t: Tensor) -> np.ndarray:

@@ -15,14 +15,14 @@ from ..purity import mixed
 from ..structures import Recent
 from .apart import Apart, Function, Lists, Subject
 from .binding import bound
-from .checks import PRECISIONS, compare_with
+from .checks import PRECISIONS, compare_with, require_alike
 from .listings import Listing
 from .trace import ImpureTrace, NotTraceable, trace
 
 __all__ = ["TRACES", "listing_of"]
 
 TRACES = Recent(256)  # by structure: lists with open parameters, or which to close; a memo, it changes no result
-_NEW, _KEPT = 2, 1  # steps at which a list is compared
+_NEW, _KEPT = 2, 1  # steps at which a list is compared, where the state is the position
 
 
 def listing_of(
@@ -75,7 +75,7 @@ def _found(apart: Apart, parameters: Parameters, most: int) -> Lists | frozenset
     if kept is not None:
         try:
             lists = _bound(kept, parameters.numbers)
-            _compare(apart.functions(), lists, _KEPT)
+            _compare(apart, lists, _KEPT)
             return lists
         except NotTraceable:  # its functions read what no structure shows
             pass
@@ -84,33 +84,48 @@ def _found(apart: Apart, parameters: Parameters, most: int) -> Lists | frozenset
     except ImpureTrace:
         raise
     except NotTraceable as error:
-        places = frozenset(parameters.open[i] for i in error.asked) or frozenset(parameters.open)
-        if not places:
+        places = frozenset(parameters.open[i] for i in error.asked)
+        if places:
+            TRACES.keep(key, parameters.alive, places)
+        elif not (places := frozenset(parameters.open)):
             raise
-        TRACES.keep(key, parameters.alive, places)
         return places
-    TRACES.keep(key, parameters.alive, lists)
+    if _same(parameters, Parameters.of(apart.subject)):  # else its functions keep something from call to call
+        TRACES.keep(key, parameters.alive, lists)
     return _bound(lists, parameters.numbers)
 
 
-def _bound(lists: Lists, numbers: Sequence[float]) -> Lists:
-    """With these numbers for the parameters."""
+def _same(before: Parameters, after: Parameters | None) -> bool:
+    return after is not None and (before.structure, before.values) == (after.structure, after.values)
+
+
+def _bound(lists: Lists, numbers: tuple[float, ...]) -> Lists:
+    """With these numbers for the parameters; the latest few are kept, for a new seed or n."""
     if not numbers:
         return lists
-    made = {id(program): bound(program, numbers) for program in lists.distinct}
-    return Lists(tuple(made[id(step)] for step in lists.steps), made[id(lists.observe)])
+    known = lists.bound.find(numbers)
+    if known is None:
+        made = {id(program): bound(program, numbers) for program in lists.distinct}
+        known = Lists(tuple(made[id(step)] for step in lists.steps), made[id(lists.observe)])
+        lists.bound.keep(numbers, (), known)
+    return known
 
 
 # ----------------------------------------------------------------- traces, each compared with the eager step
 def _traced(apart: Apart, parameters: Parameters | None, most: int) -> Lists:
-    """New lists, compared with their functions, and traced again after some calls."""
+    """New lists, compared with their functions, and with those of a second trace, some calls later.
+
+    With open parameters the second trace has their numbers: code that goes by a parameter unseen gives another list.
+    """
     numbers = () if parameters is None else parameters.numbers
     lists = _lists(apart, parameters, most)
-    functions = apart.functions()
-    _compare(functions, _bound(lists, numbers), _NEW)
-    again = _lists(apart, parameters, most)
-    for function, one, other in zip(functions, lists.distinct, again.distinct, strict=True):
-        if repr(one) != repr(other):
+    _compare(apart, _bound(lists, numbers), _NEW)
+    again = _lists(apart, None, most)
+    pairs = zip(apart.functions(), _bound(lists, numbers).distinct, again.distinct, strict=True)
+    for function, one, other in pairs:
+        if numbers:
+            require_alike(one, other, function.name)
+        elif repr(one) != repr(other):
             raise ImpureTrace(
                 f"{function.name} changes from call to call: something in it counts, and is no part of the state"
             )
@@ -137,19 +152,35 @@ def _lists(apart: Apart, parameters: Parameters | None, most: int) -> Lists:
     return Lists(tuple(of_part[i] for i in apart.firsts), programs[-1])
 
 
-def _compare(functions: Sequence[Function], lists: Lists, times: int) -> None:
-    """Every list with its function: a step at several steps, each from where the last one led."""
-    for function, program in zip(functions, lists.distinct, strict=True):
+def _compare(apart: Apart, lists: Lists, times: int) -> None:
+    """Every list with its function: a step at several states, each one where the last led, and what is watched.
+
+    A state of zeros hides what multiplies it, a momentum say: states that hold more than the position are stepped.
+    """
+    *steps, watch = apart.functions()
+    *programs, observe = lists.distinct
+    led: list[list[Tensor]] = []
+    for function, program in zip(steps, programs, strict=True):
         rest = [t[1:].clone() for t in function.state]
-        draws = [t[1:].clone() for t in function.draws]
-        for k in range(times if function.steps else 1):
-            now, before = function.clock(k), [t.clone() for t in rest]
-            found = function.call(*rest, *(t.clone() for t in draws), now)
-            given = (*before, *draws)
-            with _mixing_named(partial(_at, function, now), given, found, function.name):
-                clock = now.expand(len(found[0]), -1)
-                compare_with(program, (*given, clock), found, function.name, before if function.steps else ())
-            rest = found
+        for k in range(_NEW if apart.remembers else times):
+            rest = _compared(function, program, rest, k)
+        led.append(rest)
+    _compared(watch, observe, [t[1:].clone() for t in watch.state], 0)
+    if apart.remembers:
+        places = list(dict.fromkeys(apart.firsts))
+        _compared(watch, observe, [t.clone() for i in apart.firsts for t in led[places.index(i)]], 0)
+
+
+def _compared(function: Function, program: Program, rest: list[Tensor], k: int) -> list[Tensor]:
+    """A list with its function at some states; returns what the function gives there."""
+    now, before = function.clock(k), [t.clone() for t in rest]
+    draws = [t[1:].clone() for t in function.draws]
+    found = function.call(*rest, *(t.clone() for t in draws), now)
+    given = (*before, *draws)
+    with _mixing_named(partial(_at, function, now), given, found, function.name):
+        clock = now.expand(len(found[0]), -1)
+        compare_with(program, (*given, clock), found, function.name, before if function.steps else ())
+    return found
 
 
 def _at(function: Function, now: Tensor, *given: Tensor) -> list[Tensor]:

@@ -73,6 +73,7 @@ def trace(
         with warnings.catch_warnings(), watcher, Guard(watcher):
             warnings.simplefilter("ignore")
             outputs = list(function(*inputs))
+        _require_unasked(watcher, sum(e.numel() for e in examples), parameters)
         return watcher.scalars.program([i for out in outputs for i in watcher.operations.ids(out).reshape(-1).tolist()])
     except NotTraceable:
         raise
@@ -87,6 +88,13 @@ def trace(
         refused = refusal(message.rstrip() + notes)
         refused.asked = _parameters_of(error, sum(e.numel() for e in examples), parameters)
         raise refused from error
+
+
+def _require_unasked(watcher: Watcher, inputs: int, parameters: int) -> None:
+    """Also where the function caught the refusal, and went another way."""
+    for asked in watcher.asked:
+        if asked and min(asked) >= inputs - parameters:
+            raise Unknown("Python asks for the value of a parameter", asked)
 
 
 def _parameters_of(error: Exception, inputs: int, parameters: int) -> frozenset[int]:

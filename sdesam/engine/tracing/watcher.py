@@ -69,6 +69,7 @@ class Watcher(TorchDispatchMode):
         super().__init__()
         kinds = [_kind(e) * e.numel() for e in inputs]
         self.scalars = Scalars("".join(kinds), most)
+        self.asked: list[frozenset[int]] = []
         self._storages = Storages(self.scalars.constant)
         self.operations = Operations(self.scalars, self._storages)
         self._precision = max((_digits(e.dtype) for e in inputs), default=0)
@@ -85,10 +86,12 @@ class Watcher(TorchDispatchMode):
         return has_symbol(mapped(lambda t: self.operations.symbol(_bare(t)), value, Tensor))
 
     def inputs_of(self, value: Any) -> frozenset[int]:
-        """The inputs that the tensors inside depend on."""
+        """The inputs that the tensors inside depend on, whose values are asked for: remembered, whoever catches it."""
         found: list[int] = []
         mapped(lambda t: found.extend(self.operations.ids(_bare(t)).reshape(-1).tolist()), value, Tensor)
-        return self.scalars.inputs_of(found)
+        inputs = self.scalars.inputs_of(found)
+        self.asked.append(inputs)
+        return inputs
 
     def _dispatch(self, func: Any, args: tuple, kwargs: dict) -> Any:
         if torch.Tag.nondeterministic_seeded in func.tags:
