@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_experiment import TINY
 
 from sdesam.claims import report
 from sdesam.claims.execution import execute, load, rounded, unexpected

@@ -92,7 +92,7 @@ BAD = {
     "substeps": (["--landscape", "iris", "--sigma", "0.1", "--substeps", "1"], "substeps must be >= 2"),
     "equal radii": (["--landscape", "iris", "--sigma", "0.1", "--rho", "0.1", "0.1"], "rhos must be different radii"),
     "negative": (["--landscape", "iris", "--sigma", "0.1", "--rho", "0.1", "-1"], "rho must be >= 0, got -1.0"),
-    "many batches": (["--landscape", "iris", "--batch-size", "8"], "sampled"),
+    "many batches": (["--landscape", "iris", "--batch-size", "8"], "pass --batches 64"),
     "output": (["--landscape", "iris", "--sigma", "0.1", "-o", "x.txt"], "--output must end in .pdf or .png or .json"),
     "device": (["--landscape", "iris", "--sigma", "0.1", "--device", "nowhere"], "device must be one torch can use"),
 }

@@ -169,7 +169,7 @@ def evaluate(program: Program, inputs: Sequence[Tensor]) -> list[Tensor]:
     return [torch.from_numpy(np.broadcast_to(a, n).copy()) for a in found]
 
 
-def _values(program: Program, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _values(program: Program, inputs: Sequence[np.ndarray]) -> list[Any]:
     kind = next((i.dtype for i in inputs if i.dtype.kind == "f"), np.dtype(float))
     constants, tables = np.array(program.constants, kind), [np.array(t, kind) for t in program.tables]
     values: list[Any] = []

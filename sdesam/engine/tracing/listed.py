@@ -17,6 +17,7 @@ from .apart import Apart, Function, Lists, Subject
 from .binding import bound
 from .checks import PRECISIONS, compare_with, require_alike
 from .listings import Listing
+from .programs import Program
 from .trace import ImpureTrace, NotTraceable, trace
 
 __all__ = ["TRACES", "listing_of"]
