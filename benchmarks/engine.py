@@ -1,6 +1,6 @@
 """CPU time per path-step of both engines beside other libraries, in one run; rewrites README.md and engine.png.
 
-    python benchmarks/engine.py [--smoke]
+    python benchmarks/engine.py [--smoke] [--limits]
 
 One thread on one core, the same steps and the same dtype for all, each at its best n, which is found first.  Every
 peer's law is checked before its time is taken.  Rounds are interleaved and ratios taken within a round, so that a busy
@@ -399,11 +399,11 @@ def draw(rows: dict[str, dict[str, Timing]], lines: dict[str, list[tuple[int, fl
     figure.savefig(path, dpi=150, metadata={"Software": None})
 
 
-def written_into(readme: str, text: list[str]) -> str:
+def written_into(readme: str, text: list[str], what: str = "measured") -> str:
     """README.md with what stands between its marks replaced."""
-    before, rest = readme.split("<!-- measured -->\n")
-    after = rest.split("<!-- end -->")[1]
-    return before + "<!-- measured -->\n" + "\n".join(text) + "\n<!-- end -->" + after
+    before, rest = readme.split(f"<!-- {what} -->\n")
+    after = rest.split(f"<!-- end {what} -->")[1]
+    return before + f"<!-- {what} -->\n" + "\n".join(text) + f"\n<!-- end {what} -->" + after
 
 
 def one_core() -> None:
@@ -416,13 +416,27 @@ def one_core() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="few problems, one n, written to a temporary folder")
-    smoke = parser.parse_args().smoke
+    parser.add_argument("--limits", action="store_true", help="only beside a loop by hand, and what a call costs")
+    arguments = parser.parse_args()
+    smoke = arguments.smoke
     warning = busy()
     print(warning or "the machine is quiet", flush=True)
     one_core()
+    folder = Path(tempfile.mkdtemp(prefix="sdesam-bench-")) if smoke else HERE
+    readme = (HERE / "README.md").read_text("utf-8")
+    head = [f"{description()['code']}. {warning}".rstrip()]
+    limits = [*head, *text_of_limits(beside_the_limit(smoke), calls(smoke))]
+    readme = written_into(readme, limits, "limits")
+    print("\n".join(limits))
+    if not arguments.limits:
+        readme = written_into(readme, [*([warning, ""] if warning else []), *beside_others(smoke, folder)])
+    (folder / "README.md").write_text(readme, "utf-8")
+    print(f"written: {folder / 'README.md'}")
+
+
+def beside_others(smoke: bool, folder: Path) -> list[str]:
     global COMPILES
     COMPILES = compiler_works()
-    folder = Path(tempfile.mkdtemp(prefix="sdesam-bench-")) if smoke else HERE
     names = ["A d=2", "B d=2", "C SAM", "C DNSAM SDE", "SAM, 2 of 6 data"] if smoke else list(kernels())
     rows, first = {}, {}
     for real in ("float32",) if smoke else ("float32", "float64"):
@@ -436,12 +450,10 @@ def main() -> None:
                 flush=True,
             )
     lines = scaling(smoke)
-    text = text_of(rows, first, lines) + text_of_limits(beside_the_limit(smoke), calls(smoke))
-    text = [*([warning, ""] if warning else []), *text]
+    text = text_of(rows, first, lines)
     print("\n".join(text))
-    (folder / "README.md").write_text(written_into((HERE / "README.md").read_text("utf-8"), text), "utf-8")
     draw(rows, lines, folder / "engine.png")
-    print(f"written: {folder / 'README.md'} and {folder / 'engine.png'}")
+    return text
 
 
 if __name__ == "__main__":
