@@ -7,7 +7,8 @@ numbers in the user's functions too: arrays by their bytes, functions by their c
 attributes that they name, objects by what they and their classes hold.  What is not understood has no structure.
 
 What no structure shows are data that a function reads while it is called; functions that name the usual ways to do so
-have none either.  Every list is compared with its kernel at every use all the same.
+have none either.  Every list is compared with its kernel at every use all the same, but for kernels of the package's
+code alone, with numbers and a start at which they were compared before.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ class Parameters:
     structure : all that it is made of but its numbers, hashable
     values : its numbers, in the order in which they were met
     alive : weak references to objects that the structure knows by who they are
+    tame : whether there is no code of the user's in it, which might read what no structure shows
     closed : places of the numbers that count by their value
     """
 
     structure: Any
     values: tuple[float, ...]
     alive: tuple[ref, ...]
+    tame: bool
     _build: Build | None
     closed: frozenset[int] = frozenset()
 
@@ -53,7 +56,7 @@ class Parameters:
             _ = hash(structure)
         except (Nameless, RecursionError, TypeError):
             return None
-        found = cls((structure, torch.get_default_dtype()), tuple(walk.numbers), tuple(walk.alive), build)
+        found = cls((structure, torch.get_default_dtype()), tuple(walk.numbers), tuple(walk.alive), walk.tame, build)
         return found.close(range(len(walk.numbers))) if walk.entangled else found
 
     @property

@@ -40,6 +40,7 @@ class Walk:
     def __init__(self) -> None:
         self.numbers: list[float] = []
         self.alive: list[ref] = []
+        self.tame = True  # whether no code of the user's is met
         self.entangled = False  # whether one object is met in free places and in others, or inside of itself
         self._count = 0
         self._met: dict[int, tuple[int, Part | None, Any]] = {}  # the objects are kept, so that no id is used again
@@ -131,6 +132,7 @@ class Walk:
     # ------------------------------------------------------------- functions
     def _function(self, value: FunctionType, free: bool) -> Part:
         own = home(value) in PACKAGES
+        self.tame &= own
         if not own and not sees_all(value.__code__):
             raise Nameless
         cells = [cell_value(cell) for cell in value.__closure__ or ()]
@@ -165,6 +167,7 @@ class Walk:
         if any(vars(c).get("__slots__") for c in kind.__mro__) or not is_plain(kind):
             raise Nameless
         held = held_by(value)
+        self.tame &= is_ours(kind)
         free = free and is_ours(kind) and is_dataclass(value) and type(value).__dataclass_params__.frozen  # pyright: ignore[reportAttributeAccessIssue]
         among_users = any(is_users(part) for part in held.values())  # who are given what lies beside them
         found = [self.part(v, free and (not among_users or type(v) is float)) for v in held.values()]
@@ -182,7 +185,7 @@ class Walk:
 
     def _network(self, value: torch.nn.Module) -> Any:
         """A module of torch's: its parts, each by its class, its numbers, its mode and its weights."""
-        found = []
+        found, self.tame = [], False
         for m in value.modules():
             own = {k: v for k, v in vars(m).items() if k not in ("_parameters", "_buffers", "_modules")}
             hooks = [k for k, v in own.items() if k.endswith("hooks") and v]

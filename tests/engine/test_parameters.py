@@ -590,6 +590,23 @@ def test_what_counts_or_draws_is_still_refused():
         run(ss.optimizer(lambda g, x, z: g(x, z) * (1 + next(calls)), ss.ExactOracle(ss.Saddle()), 0.1))
 
 
+# ----------------------------------------------------------------- compared at every use
+def test_only_the_packages_code_is_not_compared_twice_with_the_same_numbers(monkeypatch):
+    compared = []
+    old = listed._compare
+    monkeypatch.setattr(listed, "_compare", lambda *a: (compared.append(1), old(*a))[1])
+    ours, own = {"x": ss.coordinate(0)}, {"x": lambda x: x[..., 0]}
+    counts = []
+    for observables, f in ((ours, None), (own, None), (ours, lambda x: (x * x).sum(-1))):
+        compared.clear()
+        for eta, seed in ((0.1, 0), (0.1, 1), (0.1, 2), (0.2, 0), (0.2, 1), (0.1, 3)):
+            run(sam(eta=eta, f=f), observables=observables, seed=seed)
+        counts.append(len(compared))
+        run(sam(f=f), x0=[0.4, 0.4], observables=observables)
+        assert len(compared) == counts[-1] + 1
+    assert counts == [3, 6, 6]  # when it is traced, once more there, and at the other eta
+
+
 # ----------------------------------------------------------------- what is kept
 def test_no_object_is_kept_alive_and_the_memo_is_bounded():
     @dataclass(frozen=True, eq=False)

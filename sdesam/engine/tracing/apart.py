@@ -45,12 +45,14 @@ class Subject:
 class Lists:
     """The lists of a subject: a step for each part of its kernel, and what is watched.
 
-    ``bound`` holds what they are with numbers for their open parameters, for the latest ones.
+    Of the latest numbers for their open parameters, ``bound`` holds what the lists are with them, and ``compared`` the
+    starts at which they were compared.
     """
 
     steps: tuple[Program, ...]
     observe: Program
     bound: Recent = field(default_factory=partial(Recent, 4), compare=False)
+    compared: Recent = field(default_factory=partial(Recent, 16), compare=False)
 
     @property
     def distinct(self) -> Iterator[Program]:

@@ -76,7 +76,10 @@ def _found(apart: Apart, parameters: Parameters, most: int) -> Lists | frozenset
     if kept is not None:
         try:
             lists = _bound(kept, parameters.numbers)
-            _compare(apart, lists, _KEPT)
+            here = parameters.numbers, apart.x0.numpy().tobytes()
+            if not (parameters.tame and kept.compared.find(here)):
+                _compare(apart, lists, _KEPT)
+                kept.compared.keep(here, (), True)
             return lists
         except NotTraceable:  # its functions read what no structure shows
             pass
