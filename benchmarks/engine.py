@@ -313,7 +313,7 @@ def text_of_limits(limits: dict[str, list[float]], times: dict[str, list[float]]
         "",
         *table(["call", "ms"], {name: [spread_of(v, 1)] for name, v in times.items()}),
         "",
-        f"A small run takes {ours / hand:.2f} of what it takes in torch by hand, and {anew / hand:.2f} with another eta.",
+        f"A small run takes {ours / hand:.2f} of its time in torch by hand, with another eta {anew / hand:.2f}.",
     ]
 
 
