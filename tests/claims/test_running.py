@@ -73,8 +73,8 @@ def test_the_schedule_learns_from_what_ended(monkeypatch):
     assert schedule.first() == "repro: 4 experiments in 2 processes, about 10 min by the minutes on record"
     now[0] = 240.0
     schedule.took["F9"] = 240.0  # twice as long as on record
-    assert schedule.left == 2 * 600 - 240
-    assert schedule.line() == "repro: 1 of 4 done, about 16 min left; to come: F1, F2, F4"
+    assert schedule.left == pytest.approx(600 * (240 + 300) / (120 + 300) - 240)
+    assert schedule.line() == "repro: 1 of 4 done, about 9 min left; to come: F1, F2, F4"
     now[0] = 10_000.0
     assert "longer than by the minutes on record" in schedule.line()
 
