@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import sys
 import sysconfig
 from abc import ABCMeta
 from collections.abc import Mapping
@@ -51,9 +52,9 @@ def is_users(value: Any) -> bool:
 
 
 def is_of_the_user(module: ModuleType) -> bool:
-    """Whether a module's text is neither of this package, nor of Python's, nor installed."""
-    file = getattr(module, "__file__", None)
-    return bool(file) and module.__name__.partition(".")[0] not in PACKAGES and not str(file).startswith(_LIBRARIES)
+    """Whether a module is neither of this package, nor of Python's, nor installed; one without a file may be."""
+    known = module.__name__.partition(".")[0] in (*PACKAGES, *sys.stdlib_module_names) and module.__name__ != "__main__"
+    return not known and not str(getattr(module, "__file__", None)).startswith(_LIBRARIES)
 
 
 def is_plain(kind: type) -> bool:

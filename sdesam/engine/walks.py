@@ -104,7 +104,9 @@ class Walk:
         if isinstance(value, type):
             return (value, self._of_class(value)), None
         if kind is ModuleType:
-            return self._module(value), None
+            if is_of_the_user(value):  # in a closure, say: which of its names are read is not known
+                raise Nameless
+            return (ModuleType, value.__name__), None
         if isinstance(value, torch.nn.Module):
             return self._network(value), None
         if isinstance(value, PurePath) and kind.__module__ == "pathlib":
@@ -151,14 +153,12 @@ class Walk:
             for name in names:
                 if name in held:
                     part = held[name]
-                    found.append((name, self.part(part)[0]))
-                    if isinstance(part, ModuleType) and is_of_the_user(part) and id(vars(part)) not in seen:
-                        waiting.append(vars(part))
+                    if type(part) is ModuleType and is_of_the_user(part):
+                        found.append((name, part.__name__))
+                        waiting += [vars(part)] * (id(vars(part)) not in seen)
+                    else:
+                        found.append((name, self.part(part)[0]))
         return tuple(found)
-
-    def _module(self, value: ModuleType) -> Any:
-        """By its name; what is named of the user's own is found by ``_named_globals``."""
-        return ModuleType, value.__name__
 
     # ------------------------------------------------------------- objects
     def _object(self, value: Any, kind: type, free: bool) -> Part:

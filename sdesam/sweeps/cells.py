@@ -89,7 +89,8 @@ class _Simulated(Setting):
     @property
     def like(self) -> tuple:
         """What a step costs depends on these."""
-        return (type(self).__name__, self.landscape, self.method, self.side, self.batch_size, self.dtype, self.x0)
+        which = (type(self).__name__, self.landscape, self.method, self.side, self.engine)
+        return (*which, self.batch_size, self.dtype, self.x0)
 
     def check(self) -> None:
         """Raise ``ValueError`` unless the cell can start and its functions pass the probe."""

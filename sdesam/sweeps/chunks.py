@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 from ..arguments import require_count
 from ..engine.eager import UNIT
@@ -47,7 +49,7 @@ class Plan:
         self.units = -(-n // UNIT)
         self._pace: dict[str, float] = {}  # of the cell being cut: others may cost a hundred times as much
         self._paces: dict[tuple, float] = {}  # like -> the least seconds per work seen: a first chunk also compiles
-        self._to_do: dict[str, int] = {}  # canonical text -> missing units
+        self._to_do: dict[str, int] = {}  # canonical text -> missing units, of the cells under way
         self._current = ""
         self.is_whole = of == 1
         total = len(cells) * self.units
@@ -63,8 +65,6 @@ class Plan:
         low, high = (min(max(edge - c * self.units, 0), self.units) for edge in (self._low, self._high))
         for first, stop in gaps(low, high, index.get(key_of(canonical(cell)), ())):
             self._holes.append((c, first, stop))
-            text = canonical(cell)
-            self._to_do[text] = self._to_do.get(text, 0) + stop - first
             work = (stop - first) * UNIT * cell.work
             self.missing += stop - first
             self.work += work
@@ -73,13 +73,15 @@ class Plan:
 
     def __iter__(self) -> Iterator[Chunk]:
         """The missing chunks, cell by cell."""
-        for c, first, stop in self._holes:
-            cell = self.cells[c]
+        for c, holes in groupby(self._holes, key=itemgetter(0)):
+            cell, gaps_of = self.cells[c], [(first, stop) for _, first, stop in holes]
             self._current = text = canonical(cell)
-            while first < stop:
-                count = node_at(first, stop, most=self._affordable(text))
-                yield Chunk(cell, text, first, count)
-                first += count
+            self._to_do[text] = self._to_do.get(text, 0) + sum(stop - first for first, stop in gaps_of)
+            for first, stop in gaps_of:
+                while first < stop:
+                    count = node_at(first, stop, most=self._affordable(text))
+                    yield Chunk(cell, text, first, count)
+                    first += count
 
     def _affordable(self, text: str) -> int:
         """Units that take about two seconds by this cell's own pace; one while that is not known."""
@@ -96,12 +98,12 @@ class Plan:
         cell, left = self.work_by_kind[like]
         self.work_by_kind[like] = cell, left - chunk.count * work
         self._to_do[chunk.text] -= chunk.count
-        return self._to_do[chunk.text] == 0
+        return not (self._to_do[chunk.text] or self._to_do.pop(chunk.text))
 
     @property
     def unfinished(self) -> int:
         """Cells of which something is missing."""
-        return sum(left > 0 for left in self._to_do.values())
+        return len({c for c, _, _ in self._holes})
 
     @property
     def seconds_left(self) -> float:

@@ -17,6 +17,8 @@ import torch
 import sdesam as ss
 from sdesam.engine.parameters import Parameters
 from sdesam.engine.tracing import listed
+from sdesam.engine.tracing.binding import bound
+from sdesam.engine.tracing.checks import require_alike
 from sdesam.engine.tracing.listed import TRACES
 from sdesam.problems.noise import Normal
 from sdesam.theory import monzio_compagnoni2023 as mc23
@@ -397,6 +399,20 @@ def by_deep_module(limit):
     return lambda x: x[..., 0].clamp(max=helper.deeper.LIMIT)
 
 
+def by_module_in_a_closure(limit):
+    helper.deeper.LIMIT = limit
+    held = helper.deeper
+    return lambda x: x[..., 0].clamp(max=held.LIMIT)
+
+
+NO_FILE = types.ModuleType("made_by_hand")
+
+
+def by_module_without_a_file(limit):
+    NO_FILE.LIMIT = limit
+    return lambda x: x[..., 0].clamp(max=NO_FILE.LIMIT)
+
+
 def by_import(limit):
     helper.LIMIT = limit
 
@@ -450,8 +466,8 @@ def by_environment(limit):
 
 HIDDEN = [
     by_recursion, Clip, by_class_attribute, by_property, Slotted, by_network, by_hook, by_function_attribute,
-    by_deep_module, by_import, by_queue, by_bound_builtin, by_subclass, by_float_subclass, by_environment,
-    lambda limit: Within([Clip(limit)]),
+    by_deep_module, by_module_in_a_closure, by_module_without_a_file, by_import, by_queue, by_bound_builtin,
+    by_subclass, by_float_subclass, by_environment, lambda limit: Within([Clip(limit)]),
 ]  # fmt: skip
 
 
@@ -588,6 +604,47 @@ def test_what_counts_or_draws_is_still_refused():
     calls = iter(range(1000))
     with pytest.raises(ValueError, match="changes from call to call|mixes|draws"):
         run(ss.optimizer(lambda g, x, z: g(x, z) * (1 + next(calls)), ss.ExactOracle(ss.Saddle()), 0.1))
+
+
+# ----------------------------------------------------------------- two traces of one function
+def listed_of(function, *numbers):
+    return listed.trace(lambda x, *p: [function(x, *p)], [torch.ones(1, 1, dtype=torch.float64), *numbers], "f", 100, 1)
+
+
+@pytest.mark.parametrize("other", [1e3, 0.7500001])
+def test_lists_that_differ_far_away_or_by_little_are_not_alike(other):
+    eta = torch.tensor(0.75, dtype=torch.float64)
+    lists = [bound(listed_of(lambda x, p: p * x.clamp(max=1e9), eta), [v]) for v in (0.75, 0.75)]
+    require_alike(*lists, "f")
+    planted = listed_of(lambda x: (0.75 * x.clamp(max=1e3)) if other == 1e3 else other * x.clamp(max=1e9))
+    with pytest.raises(listed.NotTraceable, match="with open parameters gives"):
+        require_alike(lists[0], planted, "f")
+
+
+def test_a_parameter_asked_for_is_told_although_the_function_catches_the_refusal():
+    def careless(x, p):
+        try:
+            return x * float(p)
+        except Exception:
+            return x
+
+    with pytest.raises(listed.NotTraceable) as refused:
+        listed_of(careless, torch.tensor(0.5, dtype=torch.float64))
+    assert refused.value.asked == {0}
+
+
+def test_what_keeps_something_from_call_to_call_is_not_kept():
+    class Counting:
+        calls = 0
+
+        def __call__(self, x):
+            self.calls += 1
+            return x[..., 0]
+
+    run(sam(), observables={"x": Counting()})
+    assert len(TRACES) == 0
+    run(sam(), observables={"x": lambda x: x[..., 0]})
+    assert len(TRACES) == 1
 
 
 # ----------------------------------------------------------------- compared at every use

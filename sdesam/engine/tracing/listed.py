@@ -37,8 +37,9 @@ def listing_of(
 
     What was traced is kept for its structure, with its parameters open (see ``Parameters``): new numbers and a new
     start cost no trace.  A parameter whose value Python asks for, in a condition say, is closed: it is a part of the
-    structure.  The lists are compared with the functions at every call all the same, and traced anew where
-    they do not fit any more: a function may read what no structure shows.
+    structure.  The lists are compared with the functions at every call all the same, and traced anew where they do not
+    fit any more: a function may read what no structure shows.  Where all code is the package's, they are compared once
+    with the same numbers and start.
 
     Parameters
     ----------
